@@ -1,0 +1,3 @@
+//! The `enclave` command.
+
+fn main() {}

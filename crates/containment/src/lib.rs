@@ -1,0 +1,1 @@
+//! What each process gives up before untrusted bytes reach it.

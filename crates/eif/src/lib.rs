@@ -1,0 +1,1 @@
+//! The enclave image file: read, write, measure, verify.

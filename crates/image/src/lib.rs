@@ -1,0 +1,1 @@
+//! Root folder to enclave image, reproducibly.

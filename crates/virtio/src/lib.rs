@@ -1,0 +1,1 @@
+//! Virtio queues and devices, and the mmio transport.

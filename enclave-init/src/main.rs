@@ -1,0 +1,3 @@
+//! The first process in an enclave.
+
+fn main() {}

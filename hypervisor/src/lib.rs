@@ -1,0 +1,1 @@
+//! The enclave's three processes: supervisor, virtual machine, security module.

@@ -1,0 +1,3 @@
+//! `enclave-hypervisor`: one binary, three processes, chosen by the first argument.
+
+fn main() {}

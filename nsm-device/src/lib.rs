@@ -1,0 +1,1 @@
+//! The security module: protocol, PCR bank, attestation documents.
