@@ -1,0 +1,82 @@
+//! What a starting command says to the supervisor it spawns, and what it hears back.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
+
+use attestation::pcr::Measurements;
+
+use crate::description::Description;
+use crate::exit_reason::ExitReason;
+use crate::messages::SecurityIdentity;
+
+/// Version of everything that a command and a supervisor say to each other. Both refuse another's.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// Everything a supervisor needs. Sent once, with the image as the only descriptor.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct LaunchSpec {
+    /// [`PROTOCOL_VERSION`] of the command.
+    pub version: u32,
+    /// `i-…-enc…`, without zero padding: the folder's name.
+    pub enclave_id: String,
+    /// The name users call it by, unique among this user's enclaves that have not ended.
+    pub name: String,
+    /// The folder that holds one folder per enclave.
+    pub run_root: PathBuf,
+    /// The image's path, for people; the supervisor reads the descriptor.
+    pub image_path: PathBuf,
+    /// The guest's vsock address, or `None` to take a free one.
+    pub cid: Option<u32>,
+    /// Host CPUs, one for each virtual CPU.
+    pub cpus: Vec<u32>,
+    /// Guest memory in MiB.
+    pub memory_mib: u64,
+    /// Back guest memory by huge pages of this many bytes instead of ordinary ones.
+    pub huge_page_size: Option<u64>,
+    /// Debug mode: console kept, PCR 0, 1, 2 and 8 hidden.
+    pub debug: bool,
+    /// Refuse an image that is not signed by the holder of this certificate (DER).
+    pub required_certificate: Option<ByteBuf>,
+    /// Milliseconds from the first instruction to the heartbeat, or `None` to derive it from the image, the memory
+    /// and the machine.
+    pub heartbeat_timeout_ms: Option<u64>,
+    /// Run at once, or stay loaded until `enclave start`.
+    pub start: bool,
+    /// For the security module.
+    pub identity: SecurityIdentity,
+}
+
+/// What the supervisor reports while it starts an enclave.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LaunchEvent {
+    /// The image is being read and measured.
+    Loading {
+        /// Bytes read so far.
+        done: u64,
+        /// Bytes in the image.
+        total: u64,
+    },
+    /// Every check of the image passed.
+    Measured(Measurements),
+    /// The virtual CPUs run; the heartbeat is awaited.
+    Booting,
+    /// Not started, as asked: the enclave is loaded. Last.
+    Created(Box<Description>),
+    /// The heartbeat came. Last.
+    Running(Box<Description>),
+    /// The enclave ended before that. Last.
+    Failed(LaunchFailure),
+}
+
+/// Why an enclave did not start.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LaunchFailure {
+    /// The cause.
+    pub reason: ExitReason,
+    /// What failed and what to do about it.
+    pub message: String,
+    /// The last lines of the console, in debug mode.
+    pub console_tail: Option<String>,
+}
