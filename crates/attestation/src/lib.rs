@@ -1,5 +1,21 @@
 //! PCR arithmetic, attestation documents, certificates, and their verification.
 //!
 //! Pure computation: no I/O, no clock, no unsafe code. Callers pass time and randomness in.
+//!
+//! - [`pcr`]: register values, the extend operation, what an image measures to.
+//! - [`identity`]: the names of a host and of one enclave, from which PCR 3, PCR 4 and `module_id` follow.
+//! - [`document`] and [`cose`]: the attestation document and the signed envelope it travels in.
+//! - [`certificate`] and [`path`]: strict reading of certificates and the checks between them.
+//! - [`pki`]: the root of trust of your own: root, host, enclave CA and leaf certificates.
+//! - [`verify`]: the whole verification of a document, step by step.
 
+pub mod cbor;
+pub mod certificate;
+pub mod cose;
+pub mod document;
+pub mod identity;
+pub mod key;
+pub mod path;
 pub mod pcr;
+pub mod pki;
+pub mod verify;
