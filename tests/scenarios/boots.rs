@@ -1,0 +1,181 @@
+//! Linux guests that boot: virtual CPUs, modes, kernels, inits, several at once, many one after the other.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::fd::AsRawFd;
+
+use serde_json::Value;
+use tests::enclave::{Enclave, Start};
+use tests::image_file::ImageFile;
+use tests::product::User;
+use tests::{demo, image, processes};
+
+fn online_cpus(enclave: &Enclave<'_>) -> u64 {
+    let answer: Value = serde_json::from_str(&demo::ask(enclave, "cpus").unwrap()).unwrap();
+    answer["online"].as_array().unwrap_or_else(|| panic!("no list of CPUs in {answer}")).len() as u64
+}
+
+fn boots_with(cpus: u32, mode: &[&str]) {
+    let user = User::new();
+    let enclave = Start::new(&image::demo(), "boots").cpus(cpus).with(mode).run(&user);
+    assert_eq!(online_cpus(&enclave), u64::from(cpus));
+    let described = enclave.describe();
+    assert_eq!(described["State"], "RUNNING");
+    assert_eq!(described["NumberOfCPUs"], cpus);
+    assert_eq!(described["CPUIDs"].as_array().unwrap().len(), cpus as usize);
+    assert_eq!(described["Flags"], if mode.is_empty() { "NONE" } else { "DEBUG_MODE" });
+    assert_eq!(described["MemoryMiB"], 256);
+    let _ = enclave.terminate().success();
+}
+
+#[test]
+#[ignore = "needs a KVM that can run a kernel"]
+fn one_cpu_in_production() {
+    boots_with(1, &[]);
+}
+
+#[test]
+#[ignore = "needs a KVM that can run a kernel"]
+fn two_cpus_in_production() {
+    boots_with(2, &[]);
+}
+
+#[test]
+#[ignore = "needs a KVM that can run a kernel"]
+fn four_cpus_in_production() {
+    boots_with(4, &[]);
+}
+
+#[test]
+#[ignore = "needs a KVM that can run a kernel"]
+fn two_cpus_in_debug_mode() {
+    boots_with(2, &["--debug"]);
+}
+
+#[test]
+#[ignore = "needs a KVM that can run a kernel"]
+fn the_guests_command_line_is_the_images_and_its_clock_is_kvms() {
+    let user = User::new();
+    let enclave = Start::new(&image::demo(), "clock").run(&user);
+    let clock: Value = serde_json::from_str(&demo::ask(&enclave, "clock").unwrap()).unwrap();
+    assert_eq!(clock["clocksource"], "kvm-clock", "{clock}");
+    assert_eq!(demo::ask(&enclave, "cmdline").unwrap(), ImageFile::read(&image::demo()).command_line());
+}
+
+#[test]
+#[ignore = "needs a KVM that can run a kernel"]
+fn an_image_with_the_init_that_aws_describes_boots() {
+    let init = tests::product::bin_dir().join("aws-like-init");
+    let image = image::build("aws-like", &["--init", init.to_str().unwrap(), "--", "/bin/enclave-demo"]);
+    let user = User::new();
+    let enclave = Start::new(&image, "aws-like").run(&user);
+    assert_eq!(online_cpus(&enclave), 1);
+    demo::tell(&enclave, "exit 0");
+    // That init tells nobody how the application ended.
+    let waited = enclave.wait();
+    assert_eq!(waited.status, Some(255), "{waited:#?}");
+    assert_eq!(enclave.describe()["ExitReason"], "GuestReset");
+}
+
+#[test]
+#[ignore = "needs a KVM that can run a kernel"]
+fn three_enclaves_run_at_once() {
+    let user = User::new();
+    let image = image::demo();
+    let enclaves: Vec<Enclave<'_>> = std::thread::scope(|scope| {
+        let starts: Vec<_> = ["first", "second", "third"]
+            .into_iter()
+            .map(|name| scope.spawn(|| Start::new(&image, name).run(&user)))
+            .collect();
+        starts.into_iter().map(|start| start.join().unwrap()).collect()
+    });
+    let ids: BTreeSet<_> = enclaves.iter().map(|one| one.started["EnclaveID"].as_str().unwrap()).collect();
+    let cids: BTreeSet<_> = enclaves.iter().map(|one| one.started["EnclaveCID"].as_u64().unwrap()).collect();
+    assert_eq!((ids.len(), cids.len()), (3, 3));
+    for enclave in &enclaves {
+        assert!(!demo::attest(enclave, b"each has its own").is_empty());
+    }
+    assert_eq!(user.describe_all().len(), 3);
+    let _ = user.enclave(&["terminate", "--all"]).success();
+    assert!(user.describe_all().is_empty());
+}
+
+#[test]
+#[ignore = "needs a KVM that can run a kernel"]
+fn twenty_enclaves_one_after_the_other_leave_nothing() {
+    let user = User::new();
+    let image = image::demo();
+    let cycle = |number: u32| {
+        let enclave = Start::new(&image, &format!("cycle-{number}")).run(&user);
+        let family = processes::children(enclave.supervisor());
+        assert_eq!(family.len(), 2, "a supervisor has a virtual machine process and a security module");
+        let (run_dir, supervisor) = (enclave.run_dir(), enclave.supervisor());
+        let _ = enclave.terminate().success();
+        assert!(!run_dir.exists(), "{} is left", run_dir.display());
+        for pid in family.into_iter().chain([supervisor]) {
+            assert!(!alive(pid), "process {pid} is left");
+        }
+    };
+    cycle(0);
+    let before = shared_memory_kib();
+    for number in 1..20 {
+        cycle(number);
+    }
+    let grown = shared_memory_kib().saturating_sub(before);
+    assert!(grown < 64 * 1024, "shared memory grew by {grown} KiB over 19 enclaves of 256 MiB");
+    let left: Vec<_> =
+        fs::read_dir(user.run_root()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let folders = left.iter().filter(|name| name.to_string_lossy().contains("-enc")).count();
+    assert_eq!(folders, 0, "{left:?}");
+}
+
+fn alive(pid: u32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.starts_with("enclave-hyperv"))
+}
+
+/// Shared memory of the whole machine, which guest memory counts as.
+fn shared_memory_kib() -> u64 {
+    let text = fs::read_to_string("/proc/meminfo").unwrap();
+    let line = text.lines().find(|line| line.starts_with("Shmem:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+#[test]
+#[ignore = "needs a KVM that can run a kernel"]
+fn a_created_enclave_runs_once_it_is_started() {
+    let user = User::new();
+    let created = Start::new(&image::demo(), "later").attempt(&user, "create").success().json();
+    let described = user.enclave(&["describe", "later", "-o", "json"]).success().json()[0].clone();
+    assert_eq!(described["State"], "CREATED");
+    assert!(described["Measurements"]["PCR0"].is_string(), "{described}");
+    let _ = user.enclave(&["start", "later"]).success();
+    let described = user.enclave(&["describe", "later", "-o", "json"]).success().json()[0].clone();
+    assert_eq!(described["State"], "RUNNING");
+    assert_eq!(described["EnclaveID"], created["EnclaveID"]);
+    let _ = user.enclave(&["start", "later"]).failure(&["later"]);
+    let _ = user.enclave(&["terminate", "later"]).success();
+}
+
+#[test]
+#[ignore = "needs a KVM that can run a kernel"]
+fn starting_holds_none_of_the_callers_streams() {
+    let user = User::new();
+    let image = image::demo();
+    let enclave = Start::new(&image, "daemon").run(&user);
+    let own_session = rustix::process::getsid(None).unwrap();
+    let mut family = processes::children(enclave.supervisor());
+    family.push(enclave.supervisor());
+    let callers: Vec<_> = [std::io::stdout().as_raw_fd(), std::io::stderr().as_raw_fd()]
+        .iter()
+        .map(|fd| fs::read_link(format!("/proc/self/fd/{fd}")).unwrap())
+        .filter(|target| !target.starts_with("/dev/null"))
+        .collect();
+    for pid in family {
+        let session = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap());
+        assert_ne!(rustix::process::getsid(session).unwrap(), own_session, "process {pid}");
+        for entry in fs::read_dir(format!("/proc/{pid}/fd")).unwrap() {
+            let target = fs::read_link(entry.unwrap().path()).unwrap();
+            assert!(!callers.contains(&target), "process {pid} holds the caller's {}", target.display());
+        }
+    }
+}

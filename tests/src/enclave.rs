@@ -1,0 +1,138 @@
+//! A running enclave of a user, ended when the scenario ends.
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::product::{Printed, User};
+
+/// Longer than anything a scenario waits for, so that a hang fails instead of lasting.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// How to start an enclave; every field has the value that most scenarios want.
+#[derive(Debug, Clone)]
+pub struct Start<'a> {
+    /// The image.
+    pub image: &'a Path,
+    /// Its name.
+    pub name: &'a str,
+    /// Virtual CPUs.
+    pub cpus: u32,
+    /// Guest memory in MiB.
+    pub memory: u32,
+    /// Further arguments of `enclave run`.
+    pub more: &'a [&'a str],
+}
+
+impl<'a> Start<'a> {
+    /// One virtual CPU and 256 MiB, production mode.
+    #[must_use]
+    pub const fn new(image: &'a Path, name: &'a str) -> Self {
+        Self { image, name, cpus: 1, memory: 256, more: &[] }
+    }
+
+    /// Sets the number of virtual CPUs.
+    #[must_use]
+    pub const fn cpus(mut self, cpus: u32) -> Self {
+        self.cpus = cpus;
+        self
+    }
+
+    /// Adds arguments.
+    #[must_use]
+    pub const fn with(mut self, more: &'a [&'a str]) -> Self {
+        self.more = more;
+        self
+    }
+
+    /// Runs `enclave run` (or `create`) to its end, whatever that is.
+    #[must_use]
+    pub fn attempt(&self, user: &User, verb: &str) -> Printed {
+        let (cpus, memory) = (self.cpus.to_string(), self.memory.to_string());
+        let image = self.image.to_str().unwrap();
+        let mut words = vec![
+            verb, "--eif", image, "--cpus", &cpus, "--memory", &memory, "--name", self.name, "-o", "json",
+        ];
+        words.extend(self.more);
+        user.enclave(&words)
+    }
+
+    /// Starts the enclave and insists that its heartbeat came.
+    #[must_use]
+    pub fn run<'u>(&self, user: &'u User) -> Enclave<'u> {
+        Enclave { user, name: self.name.to_owned(), started: self.attempt(user, "run").success().json() }
+    }
+}
+
+/// An enclave that runs.
+#[derive(Debug)]
+pub struct Enclave<'u> {
+    user: &'u User,
+    /// Its name.
+    pub name: String,
+    /// What `enclave run -o json` printed.
+    pub started: Value,
+}
+
+impl Enclave<'_> {
+    /// The enclave's folder.
+    #[must_use]
+    pub fn run_dir(&self) -> PathBuf {
+        PathBuf::from(self.started["RunDir"].as_str().expect("RunDir is a path"))
+    }
+
+    /// What `describe -o json` says now.
+    #[must_use]
+    pub fn describe(&self) -> Value {
+        self.user.enclave(&["describe", &self.name, "-o", "json"]).success().json()[0].clone()
+    }
+
+    /// Connects to a port of the guest as any host program does.
+    ///
+    /// # Errors
+    /// The socket's, or `ConnectionRefused` if the answer is not `OK`.
+    pub fn connect(&self, port: u32) -> std::io::Result<UnixStream> {
+        connect(&self.run_dir().join("vsock.sock"), port)
+    }
+
+    /// Waits for the end; the status and what was printed.
+    #[must_use]
+    pub fn wait(&self) -> Printed {
+        self.user.enclave(&["wait", &self.name])
+    }
+
+    /// `enclave terminate`.
+    #[must_use]
+    pub fn terminate(&self) -> Printed {
+        self.user.enclave(&["terminate", &self.name])
+    }
+
+    /// The process id of the supervisor.
+    #[must_use]
+    pub fn supervisor(&self) -> u32 {
+        u32::try_from(self.started["ProcessID"].as_u64().expect("ProcessID is a number")).unwrap()
+    }
+}
+
+/// The handshake of `vsock.sock`: `CONNECT <port>`, answered by `OK <port>`.
+///
+/// # Errors
+/// The socket's, or `ConnectionRefused` if the answer is not `OK`.
+pub fn connect(socket: &Path, port: u32) -> std::io::Result<UnixStream> {
+    let mut stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.write_all(format!("CONNECT {port}\n").as_bytes())?;
+    let mut answer = String::new();
+    // One byte at a time, so that nothing of the stream behind the answer is taken.
+    let mut reader = BufReader::with_capacity(1, stream.try_clone()?);
+    reader.read_line(&mut answer)?;
+    if answer.starts_with("OK ") {
+        Ok(stream)
+    } else {
+        Err(std::io::Error::new(std::io::ErrorKind::ConnectionRefused, format!("answer {answer:?}")))
+    }
+}
