@@ -128,6 +128,26 @@ pub struct Description {
     /// Milliseconds of each phase of the start, in order.
     #[serde(rename = "Timings", default, skip_serializing_if = "Vec::is_empty")]
     pub timings: Vec<PhaseTiming>,
+    /// Host programs that the guest wanted and could not reach, at most [`MAX_VSOCK_PROBLEMS`] ports.
+    #[serde(rename = "VsockProblems", default, skip_serializing_if = "Vec::is_empty")]
+    pub vsock_problems: Vec<VsockProblem>,
+}
+
+/// Ports whose problems are kept: the guest chooses the ports, so their number has a bound.
+pub const MAX_VSOCK_PROBLEMS: usize = 16;
+
+/// A host program that the guest wanted to reach over vsock and could not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VsockProblem {
+    /// The vsock port.
+    #[serde(rename = "Port")]
+    pub port: u32,
+    /// The Unix socket that stands for it.
+    #[serde(rename = "Path")]
+    pub path: PathBuf,
+    /// What is wrong and what mends it.
+    #[serde(rename = "Problem")]
+    pub problem: String,
 }
 
 /// How long one phase of the start took.

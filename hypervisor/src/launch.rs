@@ -23,6 +23,8 @@ pub struct LaunchSpec {
     pub enclave_id: String,
     /// The name users call it by, unique among this user's enclaves that have not ended.
     pub name: String,
+    /// Refuse a name that is taken; otherwise `_1`, `_2` and so on is added to it.
+    pub exact_name: bool,
     /// The folder that holds one folder per enclave.
     pub run_root: PathBuf,
     /// The image's path, for people; the supervisor reads the descriptor.

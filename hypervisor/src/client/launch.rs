@@ -1,0 +1,67 @@
+//! Starting an enclave: a supervisor is spawned and followed until the enclave runs.
+
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use crate::channel::{Channel, pair};
+use crate::client::error::{ClientError, LaunchError};
+use crate::description::Description;
+use crate::launch::{LaunchEvent, LaunchSpec};
+use crate::run_dir::RunRoot;
+use crate::spawn::spawn;
+
+/// Name of the program that the three processes run.
+const PROGRAM: &str = "enclave-hypervisor";
+
+/// `enclave-hypervisor` beside the running program.
+///
+/// # Errors
+/// If the running program has no path.
+pub fn supervisor_program() -> Result<PathBuf, ClientError> {
+    let here = std::env::current_exe()
+        .map_err(|error| ClientError::Spawn { program: PathBuf::from(PROGRAM), error })?;
+    Ok(here.with_file_name(PROGRAM))
+}
+
+/// Starts an enclave from `image` and returns once it runs, or is loaded if it is not to be started.
+///
+/// `program` is [`supervisor_program`]. `on_event` hears the progress, the outcome included. If this process ends before
+/// that, the enclave is ended too. Nothing that is started holds a descriptor of this process.
+///
+/// # Errors
+/// [`LaunchError::Failed`] with the supervisor's reason, else what kept it from being started.
+pub fn launch(
+    program: &Path,
+    spec: &LaunchSpec,
+    image: &File,
+    on_event: &mut dyn FnMut(&LaunchEvent),
+) -> Result<Description, LaunchError> {
+    RunRoot::at(&spec.run_root).prepare()?;
+    let cannot = |error| ClientError::Spawn { program: program.to_owned(), error };
+    let (ours, theirs) = pair().map_err(cannot)?;
+    let mut child = spawn(program, "supervisor", &[theirs.as_fd()], Stdio::null()).map_err(cannot)?;
+    drop(theirs);
+    // It ends long after this command; in a program that goes on, this thread reaps it.
+    std::thread::spawn(move || child.wait());
+    let channel = Channel::<LaunchSpec, LaunchEvent>::new(ours);
+    channel.send(spec, &[image.as_fd()])?;
+    follow(|| Ok(channel.receive()?.map(|received| received.message)), on_event)
+}
+
+/// Passes events on until the last one, which it turns into the outcome.
+pub(super) fn follow(
+    mut next: impl FnMut() -> Result<Option<LaunchEvent>, ClientError>,
+    on_event: &mut dyn FnMut(&LaunchEvent),
+) -> Result<Description, LaunchError> {
+    loop {
+        let event = next()?.ok_or(ClientError::SupervisorGone)?;
+        on_event(&event);
+        match event {
+            LaunchEvent::Created(description) | LaunchEvent::Running(description) => return Ok(*description),
+            LaunchEvent::Failed(failure) => return Err(LaunchError::Failed(failure)),
+            LaunchEvent::Loading { .. } | LaunchEvent::Measured(_) | LaunchEvent::Booting => {}
+        }
+    }
+}

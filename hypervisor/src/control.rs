@@ -1,0 +1,45 @@
+//! What commands say to the supervisor of an enclave over `control.sock`, and what they hear.
+//!
+//! A connection (SOCK_SEQPACKET, [`crate::channel`]) carries one request, then its replies. The supervisor answers only
+//! the user it runs as, and root.
+
+use ciborium::Value;
+use serde::{Deserialize, Serialize};
+
+use crate::description::Description;
+use crate::launch::LaunchEvent;
+
+/// A request as it travels: the version can be read whatever the rest looks like.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Envelope {
+    /// [`crate::launch::PROTOCOL_VERSION`] of the command.
+    pub version: u32,
+    /// A [`Request`].
+    pub request: Value,
+}
+
+/// What a command wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Request {
+    /// Run a loaded enclave. Replies: [`Reply::Launch`], the last being `Running` or `Failed`.
+    Start,
+    /// End the enclave. Reply: [`Reply::Ended`] once it has.
+    Terminate,
+    /// Reply: [`Reply::Ended`] once the enclave has ended.
+    Wait,
+    /// Reply: [`Reply::Console`] with a descriptor.
+    Console,
+}
+
+/// What the supervisor answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reply {
+    /// Progress of a start, then its outcome.
+    Launch(LaunchEvent),
+    /// The enclave has ended; its memory is overwritten.
+    Ended(Box<Description>),
+    /// The descriptor is a stream of the console from its first byte, to the end of the enclave.
+    Console,
+    /// The request was refused; what is wrong and what to do.
+    Refused(String),
+}
