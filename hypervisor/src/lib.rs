@@ -3,15 +3,9 @@
 //! An enclave is a supervisor, a virtual machine process and a security module, each its own execution of
 //! `enclave-hypervisor`, joined by socketpairs. docs/architecture.md draws them.
 
+pub mod arch;
 pub mod channel;
-pub mod client;
-pub mod console_log;
-pub mod control;
 pub mod description;
 pub mod exit_reason;
 pub mod launch;
 pub mod messages;
-pub mod run_dir;
-pub mod spawn;
-pub mod state;
-pub mod unix_socket;
