@@ -7,10 +7,10 @@ kernel as an ELF file, so that no emulated instruction is spent on decompression
 import lzma
 import pathlib
 import struct
-import subprocess
 import tempfile
 
-from . import cache
+from tools.shared import cache, debian
+from tools.shared.debian import ToolError
 
 # The package that always depends on the newest 6.12 kernel.
 META_PACKAGE = "linux-image-6.12-amd64"
@@ -23,64 +23,25 @@ WANTED_MODULES = [
 ]
 
 
-class LabError(Exception):
-    """The lab itself failed; the message says what and what to do."""
-
-
-def run_quietly(command, **options):
-    """Runs a tool and returns its output; its complaint becomes the error."""
-    try:
-        done = subprocess.run(command, capture_output=True, check=True, **options)
-    except FileNotFoundError as error:
-        raise LabError(f"{command[0]} is missing: `make lab` or tools/setup installs it") from error
-    except subprocess.CalledProcessError as error:
-        complaint = error.stderr.decode(errors="replace").strip()
-        raise LabError(f"`{' '.join(map(str, command))}` failed: {complaint}") from error
-    return done.stdout
-
-
 def prepare(root):
     """Returns the folder of the host's kernel, downloading and unpacking the package if it is not there yet."""
     default = root / "default"
     if (default / "vmlinux").exists():
         return default.resolve()
-    package = newest_package()
+    package = debian.newest(META_PACKAGE, "linux-image-6.12")
     folder = cache.make_once(root / package, lambda draft: unpack(package, draft))
-    point_to(default, folder.name)
+    cache.point_to(default, folder.name)
     return folder
-
-
-def point_to(link, name):
-    """Makes the symbolic link `link` say `name`, in one step."""
-    draft = link.with_name(f".{link.name}.{name}")
-    draft.unlink(missing_ok=True)
-    draft.symlink_to(name)
-    draft.rename(link)
-
-
-def newest_package():
-    """The package that META_PACKAGE stands for today, e.g. linux-image-6.12.117+deb12-amd64."""
-    depends = run_quietly(["apt-cache", "depends", "--important", META_PACKAGE]).decode()
-    for line in depends.splitlines():
-        word, _, name = line.strip().partition(": ")
-        if word == "Depends" and name.startswith("linux-image-6.12"):
-            return name
-    raise LabError(f"no package {META_PACKAGE} in the package lists: run `apt-get update`, then try again")
 
 
 def unpack(package, draft):
     """Downloads `package` and keeps vmlinux and the wanted modules, in loading order, in the folder `draft`."""
-    cache.say(f"downloading {package} (about 100 MB, once)")
+    cache.say("lab", f"downloading {package} (about 100 MB, once)")
     with tempfile.TemporaryDirectory(prefix=".unpack-", dir=draft.parent) as scratch:
-        scratch = pathlib.Path(scratch)
-        run_quietly(["apt-get", "download", package], cwd=scratch)
-        deb = next(scratch.glob("*.deb"), None)
-        if deb is None:
-            raise LabError(f"apt-get downloaded no file for {package}")
-        run_quietly(["dpkg-deb", "--extract", deb, scratch / "tree"])
-        (bzimage,) = (scratch / "tree/boot").glob("vmlinuz-*")
+        tree = debian.unpack(package, pathlib.Path(scratch))
+        (bzimage,) = (tree / "boot").glob("vmlinuz-*")
         (draft / "vmlinux").write_bytes(extract_vmlinux(bzimage.read_bytes()))
-        keep_modules(scratch / "tree", bzimage.name.removeprefix("vmlinuz-"), draft)
+        keep_modules(tree, bzimage.name.removeprefix("vmlinuz-"), draft)
 
 
 def extract_vmlinux(bzimage):
@@ -89,12 +50,12 @@ def extract_vmlinux(bzimage):
     offset, length = struct.unpack_from("<II", bzimage, 0x248)
     start = (setup_sectors + 1) * 512 + offset
     # The last four bytes are the decompressed size, for the kernel's own decompressor.
-    return run_quietly(["zstd", "-dc"], input=bzimage[start : start + length - 4])
+    return debian.output_of(["zstd", "-dc"], input=bzimage[start : start + length - 4])
 
 
 def keep_modules(tree, release, draft):
     """Copies the wanted modules and what they depend on, decompressed; `modules/order` lists them in loading order."""
-    run_quietly(["depmod", "-b", tree, release])
+    debian.output_of(["depmod", "-b", tree, release])
     base = tree / "lib/modules" / release
     dependencies = {}
     for line in (base / "modules.dep").read_text().splitlines():
@@ -105,7 +66,7 @@ def keep_modules(tree, release, draft):
     for wanted in WANTED_MODULES:
         path = by_name.get(wanted.replace("-", "_"))
         if path is None:
-            raise LabError(f"the kernel package has no module {wanted}")
+            raise ToolError(f"the kernel package has no module {wanted}")
         # modules.dep lists the nearest dependency first.
         order += [needed for needed in [*reversed(dependencies[path]), path] if needed not in order]
     (draft / "modules").mkdir()

@@ -3,7 +3,7 @@
 import shutil
 import stat
 
-from .host_kernel import LabError
+from tools.shared.debian import ToolError
 
 
 class Archive:
@@ -41,7 +41,7 @@ def host_archive(kernel, scripts):
     """The part that all sessions share: busybox, modules and our two scripts. Assembling it takes no noticeable time."""
     busybox = shutil.which("busybox")
     if busybox is None:
-        raise LabError("busybox is missing: `make lab` or tools/setup installs it (package busybox-static)")
+        raise ToolError("busybox is missing: tools/setup installs it (package busybox-static)")
     archive = Archive()
     for name in ["bin", "dev", "modules", "newroot", "proc"]:
         archive.folder(name)

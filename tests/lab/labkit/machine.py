@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 
-from .host_kernel import LabError
+from tools.shared.debian import ToolError
 
 # The machine's virtio-serial ports, in the order of their numbers, which start at 1.
 PORTS = ["control", "stdin", "stdout", "stderr"]
@@ -49,7 +49,7 @@ class Machine:
                 preexec_fn=lambda: libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL),
             )
         except FileNotFoundError as error:
-            raise LabError("qemu-system-x86_64 is missing: `make lab` or tools/setup installs it") from error
+            raise ToolError("qemu-system-x86_64 is missing: tools/setup installs it") from error
         os.close(initrd)
         for end in theirs:
             end.close()
@@ -73,7 +73,7 @@ class Size:
 
     def __init__(self, cpus, memory, nodes):
         if nodes > cpus or cpus % nodes:
-            raise LabError(f"LAB_CPUS={cpus} cannot be divided among LAB_NODES={nodes}: choose a multiple")
+            raise ToolError(f"LAB_CPUS={cpus} cannot be divided among LAB_NODES={nodes}: choose a multiple")
         self.cpus, self.memory, self.nodes = cpus, memory, nodes
 
     def options(self):
@@ -99,7 +99,7 @@ class Size:
 def share(tag, folder, readonly):
     """A folder of this machine, shared over 9p under the name `tag`."""
     if "," in str(folder):
-        raise LabError(f"{folder}: a folder with a comma in its name cannot be shared with the lab")
+        raise ToolError(f"{folder}: a folder with a comma in its name cannot be shared with the lab")
     options = f"local,path={folder},mount_tag={tag},security_model=none,multidevs=remap"
     return ["-virtfs", options + (",readonly=on" if readonly else "")]
 

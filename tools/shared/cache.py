@@ -17,9 +17,9 @@ def cache_folder():
     return pathlib.Path(base) / "enclave"
 
 
-def say(text):
-    """Progress for people: stderr, because stdout belongs to the command."""
-    print(f"lab: {text}", file=sys.stderr, flush=True)
+def say(who, text):
+    """Progress for people: stderr, because stdout belongs to results."""
+    print(f"{who}: {text}", file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
@@ -45,3 +45,11 @@ def make_once(target, make):
             finally:
                 shutil.rmtree(draft, ignore_errors=True)
     return target
+
+
+def point_to(link, name):
+    """Makes the symbolic link `link` say `name`, in one step."""
+    draft = link.with_name(f".{link.name}.{name}")
+    draft.unlink(missing_ok=True)
+    draft.symlink_to(name)
+    draft.rename(link)

@@ -1,0 +1,1 @@
+"""What the lab and the guest kernel's build have in common: the cache and Debian's packages."""

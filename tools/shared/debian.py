@@ -1,0 +1,48 @@
+"""Debian's packages as a source of kernels: downloaded and unpacked by the stock tools, never installed."""
+
+import subprocess
+
+
+class ToolError(Exception):
+    """Something we rely on is missing or failed; the message says what and what to do."""
+
+
+def output_of(command, **options):
+    """Runs a tool and returns what it printed; its complaint becomes the error."""
+    try:
+        done = subprocess.run(command, capture_output=True, check=True, **options)
+    except FileNotFoundError as error:
+        raise ToolError(f"{command[0]} is missing: tools/setup installs it") from error
+    except subprocess.CalledProcessError as error:
+        complaint = error.stderr.decode(errors="replace").strip()
+        raise ToolError(f"`{' '.join(map(str, command))}` failed: {complaint}") from error
+    return done.stdout
+
+
+def newest(meta_package, prefix):
+    """The package beginning with `prefix` that `meta_package` depends on today."""
+    for line in output_of(["apt-cache", "depends", "--important", meta_package]).decode().splitlines():
+        word, _, name = line.strip().partition(": ")
+        if word == "Depends" and name.startswith(prefix):
+            return name
+    raise ToolError(f"no package {meta_package} in the package lists: run `apt-get update`, then try again")
+
+
+def candidate_version(package):
+    """The version of `package` that apt would install."""
+    for line in output_of(["apt-cache", "policy", package]).decode().splitlines():
+        word, _, version = line.strip().partition(": ")
+        if word == "Candidate" and version != "(none)":
+            return version
+    raise ToolError(f"no package {package} in the package lists: run `apt-get update`, then try again")
+
+
+def unpack(package, folder):
+    """Downloads `package` into `folder` and unpacks it to `folder`/tree. apt checks the archive's signature and hash."""
+    output_of(["apt-get", "download", package], cwd=folder)
+    deb = next(folder.glob("*.deb"), None)
+    if deb is None:
+        raise ToolError(f"apt-get downloaded no file for {package}")
+    output_of(["dpkg-deb", "--extract", deb, folder / "tree"])
+    deb.unlink()
+    return folder / "tree"
