@@ -1,7 +1,6 @@
 # The project's entry points. Each installs what it needs first; what they do in detail is in tools/.
 MAKEFLAGS += --no-print-directory
 SHELL := /bin/sh
-target := $(or $(CARGO_TARGET_DIR),target)
 
 .PHONY: help build test lab check clean
 help: ## Say what can be made
@@ -18,8 +17,8 @@ test: build ## All tests, the boots of a real Linux guest included
 
 lab: ## Run CMD='...' where KVM can run a kernel: on this machine if it can, else in the nested lab
 	@tools/setup
-	@tools/lab sh -c "$$CMD"
-lab: export CMD := $(value CMD)
+	@tools/lab sh -c "$$LAB_COMMAND"
+lab: export LAB_COMMAND := $(value CMD)
 
 check: ## Format, lints, licences, bans, sources, links
 	@tools/setup check
