@@ -1,1 +1,19 @@
-//! The enclave image file: read, write, measure, verify.
+//! The enclave image file (EIF): read, write, measure, verify.
+//!
+//! Pure computation over whatever the caller can read or write: no file is opened here, no clock read. The format is
+//! that of AWS Nitro Enclaves; its specification is the README of the crate `aws-nitro-enclaves-image-format`.
+//!
+//! [`load::load`] is the way in for whoever boots an image, [`load::measure`] for whoever only asks what it is,
+//! [`writer::Writer`] for whoever makes one.
+
+pub mod certificate;
+pub mod describe;
+pub mod fuzzing;
+pub mod header;
+pub mod load;
+pub mod measure;
+pub mod metadata;
+pub mod reader;
+pub mod rules;
+pub mod signature;
+pub mod writer;

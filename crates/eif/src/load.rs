@@ -1,0 +1,339 @@
+//! One pass over an image: every byte is read once, goes where the caller wants it, and is hashed on the way.
+//!
+//! Three threads share the work, so that the wall time is about that of one SHA-384 over the image: the caller's reads
+//! and computes the checksum, one hashes for PCR 0 and 1, one for PCR 2. What is hashed is what has been placed: the
+//! hashing threads see the very bytes in the destination, never the file.
+
+use std::io::Read;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
+
+use attestation::pcr::{Measurements, Pcr};
+use sha2::{Digest, Sha384};
+use thiserror::Error;
+
+use crate::header::{Header, SectionKind};
+use crate::measure::{BootHasher, Part, Parts, register};
+use crate::reader::{Checksum, ReadError, Reader, Section, as_u64};
+
+/// Bytes read, and hashed, at a time: small enough to be still in the cache when the other threads take it up.
+const CHUNK: usize = 256 << 10;
+
+/// Chunks that may wait for a hashing thread; reading pauses when it is that far behind.
+const QUEUE: usize = 16;
+
+/// Where the data of a section go, besides into the hashes.
+#[derive(Debug)]
+pub enum Placement<'d> {
+    /// Nowhere.
+    MeasureOnly,
+    /// Into memory of their own, handed over complete.
+    Collect,
+    /// Into this slice, which must be as long as the section's data.
+    Into(&'d mut [u8]),
+}
+
+/// Takes an image apart while it is read.
+pub trait Sink<'d> {
+    /// Why it may stop the reading.
+    type Error;
+
+    /// The image header has been read; nothing else has.
+    ///
+    /// # Errors
+    /// Stops the reading.
+    fn start(&mut self, _header: &Header) -> Result<(), Self::Error> {
+        Ok(())
+    }
+
+    /// Says where the data of `section` go. `data_ahead` is how many bytes the later sections hold together.
+    ///
+    /// # Errors
+    /// Stops the reading.
+    fn place(&mut self, section: &Section, data_ahead: u64) -> Result<Placement<'d>, Self::Error>;
+
+    /// Takes the data of a section for which [`Placement::Collect`] was said.
+    ///
+    /// # Errors
+    /// Stops the reading.
+    fn collected(&mut self, section: &Section, data: Vec<u8>) -> Result<(), Self::Error>;
+
+    /// So many bytes of the image have been read.
+    fn progress(&mut self, _bytes: u64) {}
+}
+
+/// Why an image was not read to its end.
+#[derive(Debug, Error)]
+pub enum LoadError<E> {
+    /// The image cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// A slice was offered that is not as long as the section.
+    #[error("{offered} bytes were offered for a section of {size}")]
+    Placement {
+        /// Bytes of the section's data.
+        size: u64,
+        /// Bytes of the slice.
+        offered: usize,
+    },
+    /// A hashing thread could not be started.
+    #[error("a thread for hashing cannot be started: {0}; check the limit on processes")]
+    Thread(#[source] std::io::Error),
+    /// The sink stopped the reading.
+    #[error("{0}")]
+    Sink(E),
+}
+
+/// An image that has been read to its end. Signature and checksum have not been judged yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loaded {
+    /// The image header.
+    pub header: Header,
+    /// The sections in file order.
+    pub sections: Vec<Section>,
+    /// The two checksums.
+    pub checksum: Checksum,
+    /// PCR 0, 1 and 2; PCR 8 is for [`crate::signature`] to tell.
+    pub measurements: Measurements,
+    /// The metadata section, if there is one.
+    pub metadata: Option<Vec<u8>>,
+    /// The signature section, if there is one.
+    pub signature: Option<Vec<u8>>,
+}
+
+/// Reads an image of `length` bytes into `sink`.
+///
+/// # Errors
+/// If the image cannot be read or breaks a rule, or the sink stops it.
+pub fn load<'d, R: Read, S: Sink<'d>>(
+    source: R,
+    length: u64,
+    sink: &mut S,
+) -> Result<Loaded, LoadError<S::Error>> {
+    let reader = Reader::new(source, length)?;
+    sink.start(reader.header()).map_err(LoadError::Sink)?;
+    thread::scope(|scope| {
+        let (boot_chunks, boot_queue) = sync_channel(QUEUE);
+        let (application_chunks, application_queue) = sync_channel(QUEUE);
+        let boot = thread::Builder::new()
+            .name("measure-boot".into())
+            .spawn_scoped(scope, move || hash_boot(&boot_queue))
+            .map_err(LoadError::Thread)?;
+        let application = thread::Builder::new()
+            .name("measure-app".into())
+            .spawn_scoped(scope, move || hash_application(&application_queue))
+            .map_err(LoadError::Thread)?;
+        let hashers = Hashers { boot: boot_chunks, application: application_chunks };
+        // The queues close when this returns, well or not, which ends both threads.
+        let passed = pass(reader, sink, hashers);
+        let (pcr0, pcr1) = boot.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let pcr2 = application.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        passed.map(|passed| passed.measured(Measurements { pcr0, pcr1, pcr2, pcr8: None }))
+    })
+}
+
+/// Reads and measures an image, and keeps nothing of it but what [`Loaded`] holds.
+///
+/// # Errors
+/// If the image cannot be read or breaks a rule.
+pub fn measure<R: Read>(source: R, length: u64) -> Result<Loaded, LoadError<core::convert::Infallible>> {
+    load(source, length, &mut Nowhere)
+}
+
+struct Nowhere;
+
+impl Sink<'_> for Nowhere {
+    type Error = core::convert::Infallible;
+
+    fn place(&mut self, _section: &Section, _data_ahead: u64) -> Result<Placement<'static>, Self::Error> {
+        Ok(Placement::MeasureOnly)
+    }
+
+    fn collected(&mut self, _section: &Section, _data: Vec<u8>) -> Result<(), Self::Error> {
+        Ok(())
+    }
+}
+
+/// A piece of a section's data, where it lies.
+#[derive(Debug, Clone)]
+enum Chunk<'d> {
+    Placed(&'d [u8]),
+    Passing(Arc<Vec<u8>>),
+}
+
+impl AsRef<[u8]> for Chunk<'_> {
+    fn as_ref(&self) -> &[u8] {
+        match self {
+            Self::Placed(bytes) => bytes,
+            Self::Passing(bytes) => bytes,
+        }
+    }
+}
+
+struct Hashers<'d> {
+    boot: SyncSender<(Part, Chunk<'d>)>,
+    application: SyncSender<Chunk<'d>>,
+}
+
+impl<'d> Hashers<'d> {
+    /// A thread that no longer takes chunks has panicked; joining it passes that on.
+    fn hash(&self, part: Part, chunk: Chunk<'d>) {
+        if part == Part::Application {
+            let _ = self.application.send(chunk.clone());
+        }
+        let _ = self.boot.send((part, chunk));
+    }
+}
+
+fn hash_boot(queue: &Receiver<(Part, Chunk<'_>)>) -> (Pcr, Pcr) {
+    let mut hasher = BootHasher::default();
+    queue.iter().for_each(|(part, chunk)| hasher.update(part, chunk.as_ref()));
+    hasher.finish()
+}
+
+fn hash_application(queue: &Receiver<Chunk<'_>>) -> Pcr {
+    let mut hasher = Sha384::new();
+    queue.iter().for_each(|chunk| hasher.update(chunk.as_ref()));
+    register(hasher)
+}
+
+/// What the reading thread alone has found.
+struct Passed {
+    header: Header,
+    sections: Vec<Section>,
+    checksum: Checksum,
+    metadata: Option<Vec<u8>>,
+    signature: Option<Vec<u8>>,
+}
+
+impl Passed {
+    fn measured(self, measurements: Measurements) -> Loaded {
+        let Self { header, sections, checksum, metadata, signature } = self;
+        Loaded { header, sections, checksum, measurements, metadata, signature }
+    }
+}
+
+fn pass<'d, R: Read, S: Sink<'d>>(
+    mut reader: Reader<R>,
+    sink: &mut S,
+    hashers: Hashers<'d>,
+) -> Result<Passed, LoadError<S::Error>> {
+    let mut parts = Parts::default();
+    let (mut metadata, mut signature) = (None, None);
+    while let Some(section) = reader.next_section()? {
+        match parts.next(section.kind) {
+            Some(part) => measured_section(&mut reader, sink, &hashers, &section, part)?,
+            None if section.kind == SectionKind::Metadata => {
+                metadata = Some(unmeasured_section(&mut reader)?)
+            }
+            None => signature = Some(unmeasured_section(&mut reader)?),
+        }
+        sink.progress(reader.position());
+    }
+    let summary = reader.finish()?;
+    Ok(Passed {
+        header: summary.header,
+        sections: summary.sections,
+        checksum: summary.checksum,
+        metadata,
+        signature,
+    })
+}
+
+fn measured_section<'d, R: Read, S: Sink<'d>>(
+    reader: &mut Reader<R>,
+    sink: &mut S,
+    hashers: &Hashers<'d>,
+    section: &Section,
+    part: Part,
+) -> Result<(), LoadError<S::Error>> {
+    match sink.place(section, reader.data_ahead()).map_err(LoadError::Sink)? {
+        Placement::Into(slice) => {
+            if as_u64(slice.len()) != section.size {
+                return Err(LoadError::Placement { size: section.size, offered: slice.len() });
+            }
+            read_into(reader, sink, hashers, slice, part)
+        }
+        Placement::MeasureOnly => read_through(reader, sink, hashers, part, None),
+        Placement::Collect => {
+            let mut data = Vec::new();
+            read_through(reader, sink, hashers, part, Some(&mut data))?;
+            sink.collected(section, data).map_err(LoadError::Sink)
+        }
+    }
+}
+
+fn read_into<'d, R: Read, S: Sink<'d>>(
+    reader: &mut Reader<R>,
+    sink: &mut S,
+    hashers: &Hashers<'d>,
+    slice: &'d mut [u8],
+    part: Part,
+) -> Result<(), LoadError<S::Error>> {
+    for chunk in slice.chunks_mut(CHUNK) {
+        reader.read(chunk)?;
+        hashers.hash(part, Chunk::Placed(chunk));
+        sink.progress(reader.position());
+    }
+    Ok(())
+}
+
+fn read_through<'d, R: Read, S: Sink<'d>>(
+    reader: &mut Reader<R>,
+    sink: &mut S,
+    hashers: &Hashers<'d>,
+    part: Part,
+    mut copy: Option<&mut Vec<u8>>,
+) -> Result<(), LoadError<S::Error>> {
+    let mut pool = Pool::default();
+    while reader.remaining() > 0 {
+        let mut buffer = pool.take();
+        // Nobody else holds it, so this clones nothing.
+        let bytes = Arc::make_mut(&mut buffer);
+        bytes.resize(chunk_length(reader.remaining()), 0);
+        reader.read(bytes)?;
+        if let Some(copy) = &mut copy {
+            copy.extend_from_slice(&buffer);
+        }
+        hashers.hash(part, Chunk::Passing(Arc::clone(&buffer)));
+        pool.give(buffer);
+        sink.progress(reader.position());
+    }
+    Ok(())
+}
+
+/// How much to read when so much is left.
+fn chunk_length(left: u64) -> usize {
+    usize::try_from(left).map_or(CHUNK, |left| left.min(CHUNK))
+}
+
+/// Buffers that are used again once the hashing threads are done with them.
+#[derive(Default)]
+struct Pool(std::collections::VecDeque<Arc<Vec<u8>>>);
+
+impl Pool {
+    /// A buffer that nobody else holds.
+    fn take(&mut self) -> Arc<Vec<u8>> {
+        match self.0.front() {
+            Some(oldest) if Arc::strong_count(oldest) == 1 => self.0.pop_front().unwrap_or_default(),
+            _ => Arc::default(),
+        }
+    }
+
+    fn give(&mut self, buffer: Arc<Vec<u8>>) {
+        self.0.push_back(buffer);
+    }
+}
+
+/// The data of a section that is small by the rules and not measured.
+fn unmeasured_section<R: Read>(reader: &mut Reader<R>) -> Result<Vec<u8>, ReadError> {
+    // Grows with what is really there: a sparse or lying file costs no memory.
+    let mut data = Vec::new();
+    while reader.remaining() > 0 {
+        let filled = data.len();
+        data.resize(filled.saturating_add(chunk_length(reader.remaining())), 0);
+        reader.read(data.split_at_mut(filled).1)?;
+    }
+    Ok(data)
+}
