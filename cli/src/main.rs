@@ -1,3 +1,44 @@
-//! The `enclave` command.
+//! The `enclave` command: run, measure and attest enclaves.
+//!
+//! `args` says what can be typed, `commands` does it; `error` and `output` are the two ways out. Everything an
+//! enclave is made of lies in the crates that are called from here.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 
-fn main() {}
+mod args;
+mod certificate;
+mod commands;
+mod config;
+mod doctor;
+mod enclaves;
+mod error;
+mod guest;
+mod host;
+mod input;
+mod launch;
+mod memory;
+mod output;
+mod paths;
+mod pki;
+mod placement;
+mod progress;
+mod terminal;
+mod time;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::Cli;
+use crate::error::Failure;
+
+fn main() -> ExitCode {
+    let status = commands::execute(&Cli::parse().command).unwrap_or_else(|failure| report(&failure));
+    ExitCode::from(status)
+}
+
+fn report(failure: &Failure) -> u8 {
+    if *failure != Failure::PipeClosed {
+        output::tell(failure);
+    }
+    failure.status()
+}

@@ -1,0 +1,193 @@
+//! `enclave run`, `create` and `start`.
+
+use std::io;
+use std::thread::JoinHandle;
+
+use enclave_hypervisor::client::{self, LaunchError, RunRoot};
+use enclave_hypervisor::description::Description;
+use enclave_hypervisor::exit_reason::ExitReason;
+use enclave_hypervisor::launch::LaunchEvent;
+use serde::Serialize;
+
+use super::console::pass_on;
+use super::describe::cpu_list;
+use crate::args::{CreateArgs, Format, RunArgs, StartArgs};
+use crate::enclaves::{self, client_failure, launch_failure};
+use crate::error::Result;
+use crate::launch::{self, Plan};
+use crate::output::{self, Fields, printable};
+use crate::progress::Progress;
+use crate::terminal::Shown;
+
+/// nitro-cli's object, and the enclave's folder.
+#[derive(Debug, Serialize)]
+struct Started {
+    #[serde(rename = "EnclaveName")]
+    name: String,
+    #[serde(rename = "EnclaveID")]
+    enclave_id: String,
+    #[serde(rename = "ProcessID")]
+    process_id: u32,
+    #[serde(rename = "EnclaveCID")]
+    cid: u32,
+    #[serde(rename = "NumberOfCPUs")]
+    number_of_cpus: u32,
+    #[serde(rename = "CPUIDs")]
+    cpu_ids: Vec<u32>,
+    #[serde(rename = "MemoryMiB")]
+    memory_mib: u64,
+    #[serde(rename = "RunDir")]
+    run_dir: std::path::PathBuf,
+}
+
+impl Started {
+    fn new(enclave: &Description) -> Self {
+        Self {
+            name: enclave.name.clone(),
+            enclave_id: enclave.enclave_id.clone(),
+            process_id: enclave.process_id,
+            cid: enclave.cid,
+            number_of_cpus: enclave.number_of_cpus,
+            cpu_ids: enclave.cpu_ids.clone(),
+            memory_mib: enclave.memory_mib,
+            run_dir: enclave.run_dir.clone(),
+        }
+    }
+
+    fn text(&self, what: &str) -> String {
+        let mut fields = Fields::default();
+        fields
+            .add("EnclaveID", &self.enclave_id)
+            .add("Vsock CID", self.cid)
+            .add("CPUs", format_args!("{} on host CPUs {}", self.number_of_cpus, cpu_list(&self.cpu_ids)))
+            .add("Memory", format_args!("{} MiB", self.memory_mib))
+            .add("Folder", self.run_dir.display());
+        format!("{} {what}.\n{}", printable(&self.name), fields.render(2))
+    }
+}
+
+pub(crate) fn run(args: &RunArgs) -> Result<()> {
+    let root = enclaves::open_root()?;
+    let debug = args.image.debug || args.attach;
+    if args.attach && !args.image.debug {
+        output::tell(
+            "--attach implies --debug: attestation documents will carry zeros for PCR 0, 1, 2 and 8.",
+        );
+    }
+    let plan = launch::plan(&args.image, debug, true, &root)?;
+    let mut attached = args.attach.then(|| Attachment::new(&root, args.output.format));
+    let result = launched(&plan, attached.as_mut());
+    let enclave = match (result, &mut attached) {
+        (Ok(enclave), _) => enclave,
+        // The whole console was shown: its tail would only repeat it.
+        (Err(LaunchError::Failed(mut failure)), Some(attached)) => {
+            attached.finish();
+            failure.console_tail = None;
+            return Err(launch_failure(LaunchError::Failed(failure)));
+        }
+        (Err(error), _) => return Err(launch_failure(error)),
+    };
+    let started = Started::new(&enclave);
+    let Some(mut attached) = attached else {
+        return output::print(args.output.format, &started, |started| started.text("is running"));
+    };
+    match args.output.format {
+        Format::Json => output::print(Format::Json, &started, |_| String::new())?,
+        Format::Text => output::tell(started.text("is running").trim_end()),
+    }
+    attached.finish();
+    let last = client::wait(&root, &enclave).map_err(client_failure)?;
+    let reason = last.exit_reason.map_or("nothing tells why it ended", ExitReason::explanation);
+    output::tell(format_args!("{} has ended: {reason}.", printable(&last.name)));
+    Ok(())
+}
+
+pub(crate) fn create(args: &CreateArgs) -> Result<()> {
+    let root = enclaves::open_root()?;
+    let plan = launch::plan(&args.image, args.image.debug, false, &root)?;
+    let enclave = launched(&plan, None).map_err(launch_failure)?;
+    output::print(args.output.format, &Started::new(&enclave), |started| {
+        started.text("is measured and loaded; `enclave start` runs it")
+    })
+}
+
+pub(crate) fn start(args: &StartArgs) -> Result<()> {
+    let root = enclaves::open_root()?;
+    let enclave = enclaves::find(&root, &args.name)?;
+    let mut narrator = Narrator::new();
+    let started =
+        client::start(&root, &enclave, &mut |event| narrator.hear(event)).map_err(launch_failure)?;
+    output::print(args.output.format, &Started::new(&started), |started| started.text("is running"))
+}
+
+fn launched(
+    plan: &Plan,
+    mut attached: Option<&mut Attachment>,
+) -> core::result::Result<Description, LaunchError> {
+    let program = client::supervisor_program()?;
+    let mut narrator = Narrator::new();
+    client::launch(&program, &plan.spec, &plan.image, &mut |event| {
+        narrator.hear(event);
+        if let (LaunchEvent::Booting, Some(attached)) = (event, attached.as_deref_mut()) {
+            attached.begin(plan.spec.enclave_id.clone());
+        }
+    })
+}
+
+/// Tells on standard error what a supervisor is doing.
+struct Narrator {
+    loading: Progress,
+}
+
+impl Narrator {
+    fn new() -> Self {
+        Self { loading: Progress::new("loading and measuring") }
+    }
+
+    fn hear(&mut self, event: &LaunchEvent) {
+        match event {
+            LaunchEvent::Loading { done, total } => self.loading.bytes(*done, *total),
+            LaunchEvent::Measured(measurements) => {
+                self.loading.clear();
+                output::tell(format_args!("Measured: PCR0 {}", measurements.pcr0));
+            }
+            LaunchEvent::Booting => output::tell("Booting; waiting for the guest's heartbeat."),
+            LaunchEvent::Created(_) | LaunchEvent::Running(_) | LaunchEvent::Failed(_) => {
+                self.loading.clear()
+            }
+        }
+    }
+}
+
+/// The console, shown in a thread of its own from the moment the guest runs.
+struct Attachment {
+    root: RunRoot,
+    format: Format,
+    thread: Option<JoinHandle<Result<()>>>,
+}
+
+impl Attachment {
+    fn new(root: &RunRoot, format: Format) -> Self {
+        Self { root: root.clone(), format, thread: None }
+    }
+
+    fn begin(&mut self, enclave_id: String) {
+        let (root, format) = (self.root.clone(), self.format);
+        self.thread = Some(std::thread::spawn(move || {
+            let enclave = enclaves::find(&root, &enclave_id)?;
+            let console = client::console(&root, &enclave).map_err(client_failure)?;
+            match format {
+                Format::Json => pass_on(console, Shown::new(io::stderr())),
+                Format::Text => pass_on(console, Shown::new(io::stdout())),
+            }
+        }));
+    }
+
+    /// Returns when the console has ended.
+    fn finish(&mut self) {
+        match self.thread.take().map(JoinHandle::join) {
+            Some(Ok(Err(failure))) if failure != crate::error::Failure::PipeClosed => output::tell(failure),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! What `enclave build` puts into images besides the application, and the programs beside this one.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::error::{Failure, Result};
+use crate::paths;
+
+/// The longest `info.json`.
+const MAX_INFO_LEN: u64 = 64 * 1024;
+
+/// A guest kernel.
+#[derive(Debug, Clone)]
+pub(crate) struct Kernel {
+    /// The bzImage.
+    pub(crate) file: PathBuf,
+    /// Its version, such as "6.12.57".
+    pub(crate) version: String,
+    /// SHA-256 of its configuration in hexadecimal, where it is known.
+    pub(crate) config_sha256: Option<String>,
+    /// Name and version of the source package, where known.
+    pub(crate) source_package: Option<String>,
+    /// SHA-256 of the source in hexadecimal, where it is known.
+    pub(crate) source_sha256: Option<String>,
+}
+
+/// What `make build` writes beside a kernel. Keys that are not known are for others.
+#[derive(Debug, Default, Deserialize)]
+struct Info {
+    version: Option<String>,
+    config_sha256: Option<String>,
+    source_package: Option<String>,
+    source_sha256: Option<String>,
+}
+
+/// The kernel that `make build` put into the cache last.
+///
+/// # Errors
+/// If there is none; the message names `make build`.
+pub(crate) fn default_kernel() -> Result<Kernel> {
+    let folder = paths::cache_dir()?.join("kernels/default");
+    let file = folder.join("bzImage");
+    if !file.is_file() {
+        return Err(Failure::new(
+            format_args!("there is no guest kernel: {} does not exist", file.display()),
+            "run `make build` in the source folder, which builds one, or give another with --kernel",
+        ));
+    }
+    Ok(described(file, &folder.join("info.json")))
+}
+
+/// A kernel that the user names. What is beside it in the cache's layout is used as well.
+pub(crate) fn kernel_at(file: PathBuf) -> Kernel {
+    let info = file.with_file_name("info.json");
+    described(file, &info)
+}
+
+fn described(file: PathBuf, info: &Path) -> Kernel {
+    let info = read_info(info).unwrap_or_default();
+    Kernel {
+        file,
+        version: info.version.unwrap_or_else(|| "Unknown".to_owned()),
+        config_sha256: info.config_sha256,
+        source_package: info.source_package,
+        source_sha256: info.source_sha256,
+    }
+}
+
+fn read_info(path: &Path) -> Option<Info> {
+    let metadata = fs::metadata(path).ok()?;
+    if metadata.len() > MAX_INFO_LEN {
+        return None;
+    }
+    serde_json::from_slice(&fs::read(path).ok()?).ok()
+}
+
+/// A program that is installed beside this one; never one of the working directory.
+///
+/// # Errors
+/// If it is not there; the message names `make build`.
+pub(crate) fn companion(name: &str) -> Result<PathBuf> {
+    let path = paths::executable_dir()?.join(name);
+    if path.is_file() {
+        return Ok(path);
+    }
+    Err(Failure::new(
+        format_args!("{name} is missing: {} does not exist", path.display()),
+        "run `make build` in the source folder, or install all programs into one folder",
+    ))
+}

@@ -1,0 +1,140 @@
+//! Reading what the user names: documents and certificates. Everything is bounded before it is read.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use attestation::certificate::Certificate;
+use base64ct::{Base64, Base64Unpadded, Base64UrlUnpadded, Encoding};
+use eif::certificate::SigningCertificate;
+
+use crate::error::{Failure, Result, file_advice};
+
+/// Longest text of a document: 16 KiB of document in hexadecimal, with room for line ends.
+const MAX_DOCUMENT_TEXT: u64 = 64 * 1024;
+/// Longest certificate file: certificates are at most 1024 bytes; tools put descriptions before them.
+const MAX_CERTIFICATE_FILE: u64 = 64 * 1024;
+/// First byte of a DER sequence, which a certificate is; PEM is text.
+const DER_SEQUENCE: u8 = 0x30;
+
+/// The file at `path`, or standard input for "-", if it is at most `limit` bytes long.
+///
+/// # Errors
+/// If it cannot be read or is longer.
+pub(crate) fn read_bounded(path: &Path, limit: u64, what: &str) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let read = if path == Path::new("-") {
+        io::stdin().lock().take(limit + 1).read_to_end(&mut bytes)
+    } else {
+        File::open(path).and_then(|file| file.take(limit + 1).read_to_end(&mut bytes))
+    };
+    read.map_err(|error| {
+        Failure::new(format_args!("cannot read {what} {}: {error}", path.display()), file_advice(&error))
+    })?;
+    if bytes.len() as u64 > limit {
+        return Err(Failure::new(
+            format_args!("{} is longer than {limit} bytes, too long for {what}", path.display()),
+            "check that it is the right file",
+        ));
+    }
+    Ok(bytes)
+}
+
+/// An attestation document: raw, hexadecimal or base64, told apart by its content.
+///
+/// # Errors
+/// If it cannot be read or is none of the three.
+pub(crate) fn document(path: &Path) -> Result<Vec<u8>> {
+    let bytes = read_bounded(path, MAX_DOCUMENT_TEXT, "the document")?;
+    decode_document(bytes).ok_or_else(|| {
+        Failure::new(
+            format_args!(
+                "{} is not an attestation document: neither raw bytes nor hexadecimal nor base64",
+                path.display()
+            ),
+            "give the bytes that the security module answered with, raw or as text",
+        )
+    })
+}
+
+/// A document begins with a CBOR array of four elements or COSE's tag; neither byte is text.
+fn decode_document(bytes: Vec<u8>) -> Option<Vec<u8>> {
+    const ARRAY_OF_FOUR: u8 = 0x84;
+    const TAG_18: u8 = 0xd2;
+    if matches!(bytes.first(), Some(&(ARRAY_OF_FOUR | TAG_18))) {
+        return Some(bytes);
+    }
+    let text: String = String::from_utf8(bytes).ok()?.split_whitespace().collect();
+    if text.is_empty() {
+        return None;
+    }
+    hex::decode(&text)
+        .ok()
+        .or_else(|| Base64::decode_vec(&text).ok())
+        .or_else(|| Base64Unpadded::decode_vec(&text).ok())
+        .or_else(|| Base64UrlUnpadded::decode_vec(text.trim_end_matches('=')).ok())
+}
+
+/// A root certificate, PEM or DER, of the profile that documents' chains have.
+///
+/// # Errors
+/// If it cannot be read, or is no certificate of that profile.
+pub(crate) fn root_certificate(path: &Path) -> Result<Certificate> {
+    let bytes = read_bounded(path, MAX_CERTIFICATE_FILE, "the root certificate")?;
+    let parsed = match std::str::from_utf8(&bytes) {
+        Ok(text) if text.contains("-----BEGIN") => Certificate::from_pem(text),
+        _ => Certificate::from_der(&bytes),
+    };
+    parsed.map_err(|error| {
+        Failure::new(
+            format_args!("{} is not a root certificate for attestation documents: {error}", path.display()),
+            "export this host's with `enclave pki export-root`, or get AWS's from its published archive",
+        )
+    })
+}
+
+/// The certificate that signs images, PEM or DER.
+///
+/// # Errors
+/// If it cannot be read or holds no certificate.
+pub(crate) fn signing_certificate(path: &Path) -> Result<SigningCertificate> {
+    let bytes = read_bounded(path, MAX_CERTIFICATE_FILE, "the certificate")?;
+    let parsed = if bytes.starts_with(&[DER_SEQUENCE]) {
+        SigningCertificate::from_der(bytes)
+    } else {
+        SigningCertificate::from_pem(&bytes)
+    };
+    parsed.map_err(|error| {
+        Failure::new(
+            format_args!("{} cannot be used: {error}", path.display()),
+            "give a certificate in PEM or DER, not the private key or a request",
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_document_is_recognised_in_every_form() {
+        let raw = [0x84, 0x44, 0xa1, 0x01, 0x38, 0x22, 0xa0, 0x41, 0xff, 0x41, 0xfe, 0xfb];
+        let forms = [
+            raw.to_vec(),
+            b"8444a1013822a041ff41fefb\n".to_vec(),
+            b"8444A1013822\nA041FF41FEFB".to_vec(),
+            b"hESh ATgi\noEH/Qf77\n".to_vec(),
+            b"hEShATgioEH_Qf77".to_vec(),
+        ];
+        for form in forms {
+            assert_eq!(decode_document(form.clone()).as_deref(), Some(&raw[..]), "{form:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_document_is_refused() {
+        for text in [&b""[..], b" \n", b"hello!", b"\x00\xff"] {
+            assert_eq!(decode_document(text.to_vec()), None, "{text:?}");
+        }
+    }
+}
