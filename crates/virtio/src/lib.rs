@@ -16,6 +16,8 @@ mod guest_io;
 mod interrupt;
 pub mod mmio;
 mod queue;
+#[cfg(any(test, feature = "test-utils"))]
+pub mod testing;
 
 pub use chain::{Buffers, Chain, ChainError, MAX_CHAIN_BYTES, Segment};
 pub use device::{ActivateError, Activation, DeviceError, VirtioDevice};

@@ -121,6 +121,13 @@ impl ReadyQueue {
         &self.memory
     }
 
+    /// Where the queue is: its size, and the addresses of descriptors, available and used ring.
+    #[cfg(any(test, feature = "test-utils"))]
+    #[must_use]
+    pub fn placement(&self) -> (u16, u64, u64, u64) {
+        (self.queue.size(), self.queue.desc_table(), self.queue.avail_ring(), self.queue.used_ring())
+    }
+
     /// The flag that takes the place of the event index where that was not negotiated (section 2.7.7).
     fn interrupts_suppressed(&self) -> bool {
         if self.queue.event_idx_enabled() {
@@ -137,3 +144,6 @@ pub(crate) fn borrow(eventfd: &EventFd) -> BorrowedFd<'_> {
     // SAFETY: the descriptor is open as long as the `EventFd` that the result borrows from.
     unsafe { BorrowedFd::borrow_raw(eventfd.as_raw_fd()) }
 }
+
+#[cfg(test)]
+mod tests;

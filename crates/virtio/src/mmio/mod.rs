@@ -382,3 +382,6 @@ fn set_nonblocking(eventfd: &EventFd) -> Result<(), TransportError> {
         source: std::io::Error::from_raw_os_error(error.raw_os_error()),
     })
 }
+
+#[cfg(test)]
+mod tests;
