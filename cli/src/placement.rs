@@ -2,7 +2,8 @@
 //!
 //! One host CPU for each virtual CPU. Whole cores first: the threads of a core share caches and execution units,
 //! so two enclaves on one core could watch each other. CPU 0, which serves the host's own interrupts, is the last
-//! choice. Cores that fewer enclaves use come first, and one memory node is preferred to several.
+//! choice. Cores that fewer enclaves use come first, and one memory node, the least busy, is preferred to
+//! several.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,9 +28,13 @@ pub(crate) fn choose(cores: &[Core], load: &Load, count: usize) -> Option<Vec<u3
     let nodes: BTreeSet<u32> = cores.iter().map(|core| core.node).collect();
     let of_one_node = nodes
         .into_iter()
-        .map(|node| cores.iter().filter(|core| core.node == node).collect::<Vec<_>>())
-        .filter_map(|cores| take(cores, load, count))
-        .min_by_key(|cpus| burden(cpus, cores, load));
+        .filter_map(|node| {
+            let of_node: Vec<&Core> = cores.iter().filter(|core| core.node == node).collect();
+            let busy: usize = of_node.iter().map(|core| load_of(core, load)).sum();
+            Some((busy, take(of_node, load, count)?))
+        })
+        .min_by_key(|(busy, cpus)| (burden(cpus, cores, load), *busy))
+        .map(|(_, cpus)| cpus);
     // A node that has room is worth it only while its CPUs are no busier than those found anywhere.
     let anywhere = take(everything, load, count)?;
     match of_one_node {
@@ -47,9 +52,8 @@ fn burden(cpus: &[u32], cores: &[Core], load: &Load) -> (usize, bool) {
 }
 
 fn take(mut cores: Vec<&Core>, load: &Load, count: usize) -> Option<Vec<u32>> {
-    let load_of = |core: &Core| core.threads.iter().filter_map(|cpu| load.get(cpu)).sum::<usize>();
     cores.sort_by_key(|core| {
-        (load_of(core), core.holds_cpu_0, Reverse(core.threads.len()), core.threads.first().copied())
+        (load_of(core, load), core.holds_cpu_0, Reverse(core.threads.len()), core.threads.first().copied())
     });
     let mut chosen: Vec<u32> = cores.iter().flat_map(|core| quiet_threads_first(core)).take(count).collect();
     if chosen.len() < count {
@@ -58,6 +62,11 @@ fn take(mut cores: Vec<&Core>, load: &Load, count: usize) -> Option<Vec<u32>> {
     // Ascending, as nitro-cli prints them.
     chosen.sort_unstable();
     Some(chosen)
+}
+
+/// Virtual CPUs that already run on a core.
+fn load_of(core: &Core, load: &Load) -> usize {
+    core.threads.iter().filter_map(|cpu| load.get(cpu)).sum()
 }
 
 /// A core's threads, CPU 0 last.
@@ -82,8 +91,8 @@ mod tests {
 
     #[test]
     fn whole_cores_on_one_node_away_from_cpu_0() {
-        assert_eq!(choose(&host(), &Load::new(), 1), Some(vec![2]));
-        assert_eq!(choose(&host(), &Load::new(), 2), Some(vec![2, 6]));
+        assert_eq!(choose(&host(), &Load::new(), 1), Some(vec![1]));
+        assert_eq!(choose(&host(), &Load::new(), 2), Some(vec![1, 5]));
         assert_eq!(choose(&host(), &Load::new(), 4), Some(vec![2, 3, 6, 7]));
         assert_eq!(choose(&host(), &Load::new(), 6), Some(vec![1, 2, 3, 5, 6, 7]));
     }
@@ -97,10 +106,11 @@ mod tests {
 
     #[test]
     fn a_second_enclave_gets_other_cores() {
-        assert_eq!(choose(&host(), &load(&[2, 6]), 2), Some(vec![3, 7]));
+        assert_eq!(choose(&host(), &load(&[1, 5]), 2), Some(vec![2, 6]));
+        assert_eq!(choose(&host(), &load(&[1, 5, 2, 6]), 2), Some(vec![3, 7]));
         assert_eq!(choose(&host(), &load(&[2, 3, 6, 7]), 2), Some(vec![1, 5]));
         // Half a core in use is not a free core.
-        assert_eq!(choose(&host(), &load(&[2]), 2), Some(vec![3, 7]));
+        assert_eq!(choose(&host(), &load(&[1]), 2), Some(vec![2, 6]));
     }
 
     #[test]

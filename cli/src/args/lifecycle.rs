@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 
 use super::OutputArgs;
 
@@ -96,9 +96,9 @@ pub(crate) struct DescribeArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("which").required(true).args(["name", "all"]))]
 pub(crate) struct TerminateArgs {
     /// The enclave's name or EnclaveID
-    #[arg(required_unless_present = "all", conflicts_with = "all")]
     pub(crate) name: Option<String>,
 
     /// Every enclave of this user

@@ -1,0 +1,214 @@
+//! `attest verify` on documents that the security module makes.
+
+use std::time::{Duration, SystemTime};
+
+use attestation::certificate::Certificate;
+use attestation::identity::{EnclaveId, InstanceId, Role};
+use attestation::pcr::{Measurements, Pcr};
+use attestation::pki::RootAuthority;
+use base64ct::{Base64, Encoding};
+use getrandom::SysRng;
+use nsm_device::protocol::{Request, Response};
+use nsm_device::{Identity, SecurityModule};
+
+use crate::support::{Ran, User, keys};
+
+const NONCE: &[u8] = b"fresh";
+const USER_DATA: &[u8] = b"data";
+const PUBLIC_KEY: &[u8] = b"key";
+
+/// A document, where it was written to, and what it should say.
+struct Fixture {
+    user: User,
+    raw: Vec<u8>,
+    document: String,
+    root: String,
+    pcr0: String,
+    made: SystemTime,
+}
+
+fn image() -> Measurements {
+    let register = |byte: u8| Pcr::from_bytes([byte; 48]);
+    Measurements {
+        pcr0: register(0xa0),
+        pcr1: register(0xa1),
+        pcr2: register(0xa2),
+        pcr8: Some(register(0xa8)),
+    }
+}
+
+fn made_at(made: SystemTime, measurements: Option<&Measurements>) -> Fixture {
+    let instance: InstanceId = "i-1234567890abcdef0".parse().unwrap();
+    let role: Role = "arn:aws:iam::123456789012:role/Webserver".parse().unwrap();
+    let root = RootAuthority::generate(made, &mut SysRng).unwrap();
+    let host = root.issue_host(&instance, made, &mut SysRng).unwrap();
+    let enclave = EnclaveId::generate(instance, made, &mut SysRng).unwrap();
+    let authority = host.issue_enclave(&enclave, made, &mut SysRng).unwrap();
+    let mut module = SecurityModule::new(Identity { enclave, role: Some(role), authority });
+    module.set_measurements(measurements).unwrap();
+    let request = Request::Attestation {
+        user_data: Some(USER_DATA.to_vec()),
+        nonce: Some(NONCE.to_vec()),
+        public_key: Some(PUBLIC_KEY.to_vec()),
+    };
+    let response = module.handle(&request.encode(), made);
+    let Response::Attestation { document } = Response::decode(&response).unwrap() else {
+        panic!("the security module refused");
+    };
+    let certificate: &Certificate = root.chain().last().unwrap();
+    let user = User::new();
+    Fixture {
+        document: user.file("document", &document),
+        root: user.file("root.pem", certificate.to_pem().unwrap()),
+        raw: document,
+        user,
+        pcr0: "a0".repeat(48),
+        made,
+    }
+}
+
+fn production() -> Fixture {
+    made_at(SystemTime::now(), Some(&image()))
+}
+
+impl Fixture {
+    fn verify(&self, more: &[&str]) -> Ran {
+        let words = ["attest", "verify", &self.document, "--root", &self.root];
+        self.user.run(&[&words[..], more].concat())
+    }
+}
+
+#[test]
+fn a_genuine_document_is_verified_and_shown() {
+    let fixture = production();
+    let expected = format!("0={}", fixture.pcr0);
+    let text = fixture.verify(&["--pcr", &expected, "--nonce", &hex::encode(NONCE)]).succeeded().stdout;
+    for word in ["Verified", &fixture.pcr0, &hex::encode(USER_DATA), "root.enclave-hypervisor", "as of"] {
+        assert!(text.contains(word), "{word}: {text}");
+    }
+    let ran = fixture.verify(&["-o", "json"]).succeeded();
+    assert_eq!(
+        keys(&ran.stdout),
+        [
+            "Verified",
+            "ModuleID",
+            "Debug",
+            "Timestamp",
+            "TimestampMs",
+            "VerifiedAt",
+            "PCRs",
+            "Nonce",
+            "UserData",
+            "PublicKey",
+            "Certificates"
+        ]
+    );
+    let report = ran.json();
+    assert_eq!((&report["Verified"], &report["Debug"]), (&true.into(), &false.into()));
+    assert_eq!(report["PCRs"]["0"], fixture.pcr0);
+    assert_eq!(report["PCRs"].as_object().unwrap().len(), 16);
+    assert_eq!(report["Nonce"], hex::encode(NONCE));
+    assert_eq!(report["Certificates"].as_array().unwrap().len(), 4);
+    assert_eq!(ran.stderr, "");
+}
+
+#[test]
+fn a_document_is_taken_in_every_form() {
+    let fixture = production();
+    let base64 = Base64::encode_string(&fixture.raw);
+    let lines: Vec<&str> =
+        base64.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
+    let base64 = lines.join("\n");
+    for (name, text) in [("hex", hex::encode(&fixture.raw)), ("base64", base64)] {
+        let path = fixture.user.file(name, &text);
+        let _ = fixture.user.run(&["attest", "verify", &path, "--root", &fixture.root]).succeeded();
+        let arguments = ["attest", "verify", "-", "--root", fixture.root.as_str()];
+        let _ = fixture.user.run_with_input(&arguments, text.as_bytes()).succeeded();
+    }
+    let arguments = ["attest", "verify", "-", "--root", fixture.root.as_str()];
+    let _ = fixture.user.run_with_input(&arguments, &fixture.raw).succeeded();
+}
+
+#[test]
+fn each_expectation_that_is_not_met_refuses_the_document() {
+    let fixture = production();
+    let other = "b0".repeat(48);
+    let _ =
+        fixture.verify(&["--pcr", &format!("0={other}")]).failed(&["policy", "PCR 0", &other, &fixture.pcr0]);
+    let _ = fixture.verify(&["--pcr", &format!("8={other}")]).failed(&["PCR 8"]);
+    let _ = fixture.verify(&["--pcr", &format!("16={other}")]).failed(&["PCR 16", "not in the document"]);
+    let _ = fixture.verify(&["--nonce", "00"]).failed(&["policy", "nonce"]);
+    let _ = fixture.verify(&["--user-data", "00"]).failed(&["user data"]);
+    let _ = fixture.verify(&["--public-key", "00"]).failed(&["public key"]);
+    let same = format!("0={}", fixture.pcr0);
+    let _ = fixture.verify(&["--pcr", &same, "--pcr", &same]).succeeded();
+    let _ = fixture.verify(&["--pcr", &same, "--pcr", &format!("0={other}")]).failed(&["two values"]);
+}
+
+#[test]
+fn another_root_refuses_the_document() {
+    let (fixture, stranger) = (production(), production());
+    let words = ["attest", "verify", &fixture.document, "--root", &stranger.root];
+    let _ = fixture.user.run(&words).failed(&["chain", "another root", "export-root"]);
+}
+
+#[test]
+fn a_changed_document_is_refused() {
+    let fixture = production();
+    let mut changed = fixture.raw.clone();
+    let position = changed.windows(NONCE.len()).position(|window| window == NONCE).unwrap();
+    changed[position] ^= 1;
+    let path = fixture.user.file("changed", &changed);
+    let _ = fixture.user.run(&["attest", "verify", &path, "--root", &fixture.root]).failed(&["signature"]);
+    let cut = fixture.user.file("cut", &fixture.raw[..fixture.raw.len() - 1]);
+    let _ = fixture.user.run(&["attest", "verify", &cut, "--root", &fixture.root]).failed(&["structure"]);
+}
+
+#[test]
+fn dates_are_judged_now_or_at_the_time_asked_for() {
+    let past = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+    let fixture = made_at(past, Some(&image()));
+    assert_eq!(fixture.made, past);
+    let _ = fixture.verify(&[]).failed(&["dates", "--at"]);
+    let _ = fixture.verify(&["--at", "1700000000"]).succeeded();
+    let _ = fixture.verify(&["--at", "2023-11-14T22:13:20Z"]).succeeded();
+    let _ = fixture.verify(&["--at", "document"]).succeeded();
+    // Three hours later the signing key's certificate has ended, although the chain above it has not.
+    let _ = fixture.verify(&["--at", "1700011000"]).failed(&["dates"]);
+    let _ = fixture.verify(&["--at", "1600000000"]).failed(&["dates"]);
+}
+
+#[test]
+fn a_debug_document_is_refused_whatever_else_is_said() {
+    let fixture = made_at(SystemTime::now(), None);
+    let zeros = format!("0={}", "0".repeat(96));
+    let _ = fixture.verify(&[]).failed(&["debug", "--allow-debug"]);
+    let _ = fixture.verify(&["--pcr", &zeros]).failed(&["debug"]);
+    let allowed = fixture.verify(&["--allow-debug", "--pcr", &zeros, "-o", "json"]).succeeded();
+    assert_eq!(allowed.json()["Debug"], true);
+    assert!(allowed.stderr.contains("warning"), "{allowed:#?}");
+}
+
+#[test]
+fn what_is_missing_or_something_else_is_named() {
+    let fixture = production();
+    let root = fixture.root.clone();
+    let missing = fixture.user.path("missing").to_str().unwrap().to_owned();
+    let _ = fixture
+        .user
+        .run(&["attest", "verify", &missing, "--root", &root])
+        .failed(&["missing", "cannot read"]);
+    let _ =
+        fixture.user.run(&["attest", "verify", &fixture.document, "--root", &missing]).failed(&["missing"]);
+    let _ = fixture
+        .user
+        .run(&["attest", "verify", &fixture.document, "--root", &fixture.document])
+        .failed(&["root"]);
+    let text = fixture.user.file("text", "not a document!");
+    let _ = fixture
+        .user
+        .run(&["attest", "verify", &text, "--root", &root])
+        .failed(&["not an attestation document"]);
+    let long = fixture.user.file("long", vec![0x84; 100_000]);
+    let _ = fixture.user.run(&["attest", "verify", &long, "--root", &root]).failed(&["too long"]);
+}

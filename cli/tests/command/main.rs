@@ -1,0 +1,10 @@
+//! The `enclave` command as a user runs it: the real binary, in folders of the test's own, without a guest.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod attest;
+mod doctor;
+mod eif;
+mod enclaves;
+mod parser;
+mod pki;
+mod support;
