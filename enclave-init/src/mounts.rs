@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, symlink};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
 use std::path::Path;
 
 use rustix::io::Errno;
@@ -43,6 +43,10 @@ const MOUNTS: &[Mount] = &[
 
 /// Where control groups are mounted; the folder is there if the kernel has any.
 const CGROUP_ROOT: &str = "/sys/fs/cgroup";
+
+/// Nodes that every user may open, as distributions' device managers have it. The kernel makes the first one for
+/// root alone, and programs that run as somebody else ask it for their own context id.
+const OPEN_TO_ALL: &[&str] = &["/dev/vsock", "/dev/nsm"];
 
 /// Links that shells and scripts rely on.
 const LINKS: &[(&str, &str)] = &[
@@ -110,6 +114,10 @@ pub fn mount_all() -> Result<(), Failure> {
             }
             _ => {}
         }
+    }
+    for node in OPEN_TO_ALL {
+        // The driver may be missing, and then so is the node.
+        let _ = fs::set_permissions(node, fs::Permissions::from_mode(0o666));
     }
     mount_cgroups();
     Ok(())
