@@ -27,8 +27,8 @@ use crate::certificate::Certificate;
 use crate::identity::{EnclaveId, InstanceId};
 use crate::key::{PrivateKey, PublicKey};
 
-/// Organisation of every subject. AWS's say `O=Amazon, OU=AWS`.
-const ORGANISATION: &str = "OU=Self-issued\\, not AWS,O=Enclave Hypervisor";
+/// Organisation of every subject. AWS's say `O=Amazon, OU=AWS`; nothing here contains either name.
+const ORGANISATION: &str = "OU=Self-issued root of trust,O=Enclave Hypervisor";
 /// Bytes of a serial number: AWS's 16, of which 127 bits are random here.
 const SERIAL_LEN: usize = 16;
 /// Bytes of a key identifier: RFC 7093 section 2 method 1, the beginning of a SHA-256.
