@@ -16,6 +16,7 @@ use rustix::net::{
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
+use zeroize::Zeroize;
 
 /// Bytes in the longest message. Console output and certificates are the largest contents.
 pub const MAX_MESSAGE: usize = 64 * 1024;
@@ -81,6 +82,20 @@ impl<Tx, Rx> Channel<Tx, Rx> {
     pub const fn new(socket: OwnedFd) -> Self {
         Self { socket, types: PhantomData }
     }
+
+    /// The socket, for an owner who uses it in another way.
+    #[must_use]
+    pub fn into_socket(self) -> OwnedFd {
+        self.socket
+    }
+
+    /// Makes sending and receiving give `WouldBlock` instead of waiting. The other end is not concerned.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn set_nonblocking(&self) -> io::Result<()> {
+        Ok(rustix::io::ioctl_fionbio(&self.socket, true)?)
+    }
 }
 
 impl<Tx: Serialize, Rx: DeserializeOwned> Channel<Tx, Rx> {
@@ -101,7 +116,10 @@ impl<Tx: Serialize, Rx: DeserializeOwned> Channel<Tx, Rx> {
         if !descriptors.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(descriptors)) {
             return Err(ChannelError::TooLarge);
         }
-        sendmsg(&self.socket, &[IoSlice::new(&packet)], &mut ancillary, SendFlags::NOSIGNAL)?;
+        let sent = sendmsg(&self.socket, &[IoSlice::new(&packet)], &mut ancillary, SendFlags::NOSIGNAL);
+        // A message may hold a key.
+        packet.zeroize();
+        sent?;
         Ok(())
     }
 
@@ -134,10 +152,14 @@ impl<Tx: Serialize, Rx: DeserializeOwned> Channel<Tx, Rx> {
         let Some(mut bytes) = packet.get(..received.bytes).filter(|bytes| !bytes.is_empty()) else {
             return Ok(None);
         };
-        let message = ciborium::de::from_reader_with_recursion_limit(&mut bytes, MAX_DEPTH)
-            .map_err(|error| ChannelError::Malformed(error.to_string()))?;
-        if !bytes.is_empty() {
-            return Err(ChannelError::Malformed(format!("{} bytes follow the message", bytes.len())));
+        let decoded = ciborium::de::from_reader_with_recursion_limit(&mut bytes, MAX_DEPTH);
+        let left = bytes.len();
+        if let Some(used) = packet.get_mut(..received.bytes) {
+            used.zeroize();
+        }
+        let message = decoded.map_err(|error| ChannelError::Malformed(error.to_string()))?;
+        if left > 0 {
+            return Err(ChannelError::Malformed(format!("{left} bytes follow the message")));
         }
         Ok(Some(Received { message, descriptors }))
     }

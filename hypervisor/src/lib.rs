@@ -5,7 +5,17 @@
 
 pub mod arch;
 pub mod channel;
+pub mod client;
+pub mod console_log;
+pub mod control;
 pub mod description;
 pub mod exit_reason;
+pub mod inherited;
 pub mod launch;
 pub mod messages;
+pub mod run_dir;
+pub mod security_module;
+pub mod spawn;
+pub mod state;
+pub mod supervisor;
+pub mod unix_socket;

@@ -1,3 +1,70 @@
 //! `enclave-hypervisor`: one binary, three processes, chosen by the first argument.
+//!
+//! `enclave` starts the supervisor, which starts the other two. Each is given its descriptors by number and gives up
+//! everything else before it does anything.
 
-fn main() {}
+use std::process::ExitCode;
+
+use containment::Containment;
+use enclave_hypervisor::inherited::take_socket;
+use enclave_hypervisor::messages::{SECURITY_MODULE_FD, SUPERVISOR_FD};
+use enclave_hypervisor::{security_module, supervisor};
+
+/// Exit status after a usage error.
+const USAGE: u8 = 2;
+
+type Outcome = Result<(), Box<dyn std::error::Error>>;
+
+fn main() -> ExitCode {
+    let role = std::env::args().nth(1);
+    let outcome = match role.as_deref() {
+        Some("supervisor") => run_supervisor(),
+        Some("security-module") => run_security_module(),
+        _ => return usage(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if is_not_inherited(error.as_ref()) => usage(),
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run_supervisor() -> Outcome {
+    let starter = take_socket(SUPERVISOR_FD)?;
+    // A session of its own: the starting command's terminal sends it no signals.
+    rustix::process::setsid()?;
+    contain(SUPERVISOR_FD, false, true, false)?;
+    containment::raise_descriptor_limit()?;
+    Ok(supervisor::run(starter, &supervisor::OwnProgram)?)
+}
+
+fn run_security_module() -> Outcome {
+    let (supervisor, machine) = (take_socket(SUPERVISOR_FD)?, take_socket(SECURITY_MODULE_FD)?);
+    contain(SECURITY_MODULE_FD, true, false, true)?;
+    Ok(security_module::serve(supervisor, machine)?)
+}
+
+/// Gives up what this process does not need, the descriptors after `last` included.
+fn contain(last: i32, dies_with_parent: bool, writes_files: bool, locks_memory: bool) -> Outcome {
+    let first_closed_descriptor = u32::try_from(last)?.saturating_add(1);
+    let containment = Containment { first_closed_descriptor, dies_with_parent, writes_files, locks_memory };
+    Ok(containment.enter()?)
+}
+
+/// Whether the descriptors were missing that `enclave` would have given.
+fn is_not_inherited(error: &(dyn std::error::Error + 'static)) -> bool {
+    error
+        .downcast_ref::<std::io::Error>()
+        .is_some_and(|error| error.raw_os_error().is_none() && error.kind() == std::io::ErrorKind::NotFound)
+}
+
+fn usage() -> ExitCode {
+    eprintln!(
+        "enclave-hypervisor runs the processes of an enclave. It is not started by hand: use `enclave run`, or \
+         `enclave --help` for everything else."
+    );
+    ExitCode::from(USAGE)
+}

@@ -1,0 +1,198 @@
+//! Loads the image on a thread of its own, so that the supervisor hears signals and commands meanwhile.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use attestation::pcr::Measurements;
+use rustix::event::EventfdFlags;
+
+use crate::exit_reason::ExitReason;
+use crate::launch::LaunchSpec;
+use crate::messages::BootSpec;
+
+/// Progress is told at most this often.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(50);
+
+/// An image in guest memory, ready to run.
+#[derive(Debug)]
+pub(super) struct LoadedImage {
+    memory: OwnedFd,
+    /// Where the machine starts.
+    pub(super) boot: BootSpec,
+    /// What was measured.
+    pub(super) measurements: Measurements,
+    /// How long loading took.
+    pub(super) duration: Duration,
+}
+
+impl LoadedImage {
+    /// All of the guest's memory.
+    pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
+        self.memory.as_fd()
+    }
+
+    /// Overwrites the guest's memory and gives it back.
+    pub(super) fn scrub(self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Why an image was not loaded.
+#[derive(Debug)]
+pub(super) struct LoadFailure {
+    pub(super) reason: ExitReason,
+    /// What failed and what to do about it.
+    pub(super) message: String,
+}
+
+/// What the loading thread has to tell.
+#[derive(Debug)]
+pub(super) enum LoaderNews {
+    /// Bytes read so far, and in all.
+    Progress { done: u64, total: u64 },
+    /// It has ended.
+    Finished(Box<Result<LoadedImage, LoadFailure>>),
+}
+
+/// The loading thread.
+#[derive(Debug)]
+pub(super) struct Loader {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<Result<LoadedImage, LoadFailure>>>,
+    total: u64,
+}
+
+/// What the thread and the supervisor tell each other.
+#[derive(Debug)]
+struct Shared {
+    /// Readable when there is news.
+    wake: OwnedFd,
+    done: AtomicU64,
+    cancelled: AtomicBool,
+    finished: AtomicBool,
+}
+
+impl Shared {
+    fn tell(&self) {
+        // Fails only when 2^64 - 2 news are pending.
+        let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
+    }
+}
+
+impl Loader {
+    /// Starts to load.
+    pub(super) fn start(spec: &LaunchSpec, image: File) -> io::Result<Self> {
+        let total = image.metadata()?.len();
+        let shared = Arc::new(Shared {
+            wake: rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+            done: AtomicU64::new(0),
+            cancelled: AtomicBool::new(false),
+            finished: AtomicBool::new(false),
+        });
+        let (spec, theirs) = (Order::of(spec), Arc::clone(&shared));
+        let thread = std::thread::Builder::new().name("load-image".to_owned()).spawn(move || {
+            let loaded = spec.load(image, total, &theirs);
+            theirs.finished.store(true, Ordering::Release);
+            theirs.tell();
+            loaded
+        })?;
+        Ok(Self { shared, thread: Some(thread), total })
+    }
+
+    /// Makes the thread stop soon. It still tells that it has ended.
+    pub(super) fn cancel(&self) {
+        self.shared.cancelled.store(true, Ordering::Relaxed);
+    }
+
+    /// What there is to tell.
+    pub(super) fn news(&mut self) -> LoaderNews {
+        // Nothing to read is fine: the news are in the flags.
+        let _ = rustix::io::read(&self.shared.wake, &mut [0_u8; 8]);
+        let done = self.shared.done.load(Ordering::Relaxed);
+        if !self.shared.finished.load(Ordering::Acquire) {
+            return LoaderNews::Progress { done, total: self.total };
+        }
+        let joined = self.thread.take().map(JoinHandle::join);
+        let outcome = match joined {
+            Some(Ok(outcome)) => outcome,
+            Some(Err(_)) | None => Err(LoadFailure {
+                reason: ExitReason::StartFailed,
+                message: "the thread that loads the image failed".to_owned(),
+            }),
+        };
+        LoaderNews::Finished(Box::new(outcome))
+    }
+}
+
+impl AsFd for Loader {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.shared.wake.as_fd()
+    }
+}
+
+/// What the thread needs of the request.
+struct Order {
+    memory_mib: u64,
+    huge_page_size: Option<u64>,
+    vcpus: u32,
+    required_certificate: Option<Vec<u8>>,
+}
+
+impl Order {
+    fn of(spec: &LaunchSpec) -> Self {
+        Self {
+            memory_mib: spec.memory_mib,
+            huge_page_size: spec.huge_page_size,
+            vcpus: u32::try_from(spec.cpus.len()).unwrap_or(u32::MAX),
+            required_certificate: spec.required_certificate.as_ref().map(|der| der.to_vec()),
+        }
+    }
+
+    fn load(&self, image: File, total: u64, shared: &Shared) -> Result<LoadedImage, LoadFailure> {
+        let began = Instant::now();
+        let mut source = Source { image, shared, done: 0, told: began };
+        let loaded = eif::load::measure(&mut source, total)
+            .map_err(|e| LoadFailure { reason: ExitReason::ImageRefused, message: e.to_string() })?;
+        let memory = rustix::fs::memfd_create("x", rustix::fs::MemfdFlags::CLOEXEC)
+            .map_err(|e| LoadFailure { reason: ExitReason::StartFailed, message: e.to_string() })?;
+        let _ = (self.memory_mib, self.huge_page_size, self.vcpus, &self.required_certificate);
+        Ok(LoadedImage {
+            memory,
+            boot: BootSpec {
+                regions: vec![],
+                entry: crate::messages::EntryPoint::Linux64 { instruction: 0, boot_params: 0 },
+            },
+            measurements: loaded.measurements,
+            duration: began.elapsed(),
+        })
+    }
+}
+
+/// The image as the loader reads it: it counts, and it fails once the start is cancelled.
+struct Source<'s> {
+    image: File,
+    shared: &'s Shared,
+    done: u64,
+    told: Instant,
+}
+
+impl Read for Source<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.shared.cancelled.load(Ordering::Relaxed) {
+            return Err(io::Error::other("the start was cancelled"));
+        }
+        let read = self.image.read(buffer)?;
+        self.done = self.done.saturating_add(u64::try_from(read).unwrap_or(u64::MAX));
+        self.shared.done.store(self.done, Ordering::Relaxed);
+        if self.told.elapsed() >= PROGRESS_INTERVAL {
+            self.told = Instant::now();
+            self.shared.tell();
+        }
+        Ok(read)
+    }
+}
