@@ -55,6 +55,18 @@ fn the_guest_powers_off() {
 
 #[test]
 #[ignore = "needs a KVM that can run a kernel"]
+fn the_guest_restarts_through_acpi() {
+    ends("acpi-reset", "AcpiReset", 255, |enclave| demo::tell(enclave, "reboot acpi"));
+}
+
+#[test]
+#[ignore = "needs a KVM that can run a kernel"]
+fn the_guest_restarts_by_a_triple_fault() {
+    ends("triple", "TripleFault", 255, |enclave| demo::tell(enclave, "triple-fault"));
+}
+
+#[test]
+#[ignore = "needs a KVM that can run a kernel"]
 fn the_supervisor_gets_sigterm() {
     ends("sigterm", "Signalled", 255, |enclave| processes::signal(enclave.supervisor(), Signal::TERM));
 }
