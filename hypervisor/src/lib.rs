@@ -19,3 +19,4 @@ pub mod spawn;
 pub mod state;
 pub mod supervisor;
 pub mod unix_socket;
+pub mod vm;

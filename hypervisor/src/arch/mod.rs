@@ -6,4 +6,4 @@
 pub mod x86_64;
 
 #[cfg(target_arch = "x86_64")]
-pub use x86_64::{boot, layout, platform, processor};
+pub use x86_64::{boot, layout, platform, ports, processor};

@@ -14,6 +14,7 @@ pub mod layout;
 pub mod memory_map;
 pub mod msrs;
 pub mod platform;
+pub mod ports;
 pub mod processor;
 mod pvh;
 pub mod registers;
