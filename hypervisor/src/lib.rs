@@ -12,6 +12,8 @@ pub mod description;
 pub mod exit_reason;
 pub mod inherited;
 pub mod launch;
+pub mod loading;
+pub mod memory;
 pub mod messages;
 pub mod run_dir;
 pub mod security_module;
