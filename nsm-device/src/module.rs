@@ -91,12 +91,7 @@ impl SecurityModule {
 
     /// Answers one request. Always a whole response of at most [`MAX_RESPONSE_LEN`] bytes, whatever the request.
     pub fn handle(&mut self, request: &[u8], now: SystemTime) -> Vec<u8> {
-        let answer = self.answer(request, now).unwrap_or_else(Response::Error);
-        let response = answer.encode();
-        if response.len() > MAX_RESPONSE_LEN {
-            return Response::Error(ErrorCode::InputTooLarge).encode();
-        }
-        response
+        encode_within_limit(&self.answer(request, now).unwrap_or_else(Response::Error))
     }
 
     fn answer(&mut self, request: &[u8], now: SystemTime) -> Result<Response, ErrorCode> {
@@ -205,8 +200,32 @@ fn read_only(_: LockedError) -> ErrorCode {
     ErrorCode::ReadOnlyIndex
 }
 
+/// The response's bytes, or an error's if they are more than a guest can take: what makes a response long is
+/// what the request put into the document.
+fn encode_within_limit(response: &Response) -> Vec<u8> {
+    let bytes = response.encode();
+    if bytes.len() > MAX_RESPONSE_LEN {
+        return Response::Error(ErrorCode::InputTooLarge).encode();
+    }
+    bytes
+}
+
 fn random() -> Result<Response, ErrorCode> {
     let mut random = vec![0; RANDOM_LEN];
     getrandom::fill(&mut random).map_err(|_| ErrorCode::InternalError)?;
     Ok(Response::GetRandom { random })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_response_is_never_longer_than_a_guest_can_take() {
+        // {"Attestation": {"document": bytes of 2-byte length}} has 26 bytes around the document.
+        let longest = MAX_RESPONSE_LEN - 26;
+        let of = |length| encode_within_limit(&Response::Attestation { document: vec![0; length] });
+        assert_eq!(of(longest).len(), MAX_RESPONSE_LEN);
+        assert_eq!(of(longest + 1), Response::Error(ErrorCode::InputTooLarge).encode());
+    }
 }

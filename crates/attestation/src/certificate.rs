@@ -186,7 +186,7 @@ impl Certificate {
         self.usage.is_some_and(|usage| usage.digital_signature())
     }
 
-    /// True if `issuer` is the subject of the other certificate's name and its key made this one's signature.
+    /// True if `issuer`'s key made this certificate's signature.
     ///
     /// Says nothing of whether it was allowed to: that is [`crate::path`].
     #[must_use]

@@ -19,6 +19,7 @@ use thiserror::Error;
 use x509_cert::name::Name;
 
 use crate::certificate::{Certificate, CertificateError};
+use crate::document::MAX_BUNDLE_LEN;
 use crate::identity::{EnclaveId, InstanceId};
 use crate::key::{KeyError, PrivateKey, PublicKey};
 use crate::path::{PathError, check_authorities};
@@ -62,6 +63,9 @@ pub enum PkiError {
     /// The chain of certificates does not hold together.
     #[error("the chain of certificates is broken: {0}")]
     Chain(#[from] PathError),
+    /// More certificates than verifiers accept.
+    #[error("the chain has more than {MAX_BUNDLE_LEN} certificates")]
+    TooManyCertificates,
     /// The key belongs to another certificate.
     #[error("the private key does not belong to the last certificate of the chain")]
     OtherKey,
@@ -126,6 +130,9 @@ impl<L: Level> Authority<L> {
     /// [`PkiError`] if they do not belong together, the chain is broken, or it is another level's. Dates are
     /// checked when something is issued.
     pub fn from_parts(key: PrivateKey, chain: Vec<Certificate>) -> Result<Self, PkiError> {
+        if chain.len() > MAX_BUNDLE_LEN {
+            return Err(PkiError::TooManyCertificates);
+        }
         check_authorities(&chain)?;
         let own = chain.last().ok_or(PathError::Empty)?;
         if own.public_key() != key.public_key() {

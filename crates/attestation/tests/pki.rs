@@ -117,6 +117,8 @@ fn a_stored_authority_comes_back_and_a_wrong_one_does_not() {
     assert_eq!(refused, PkiError::Chain(PathError::Issuer(0)));
     let other_key = PrivateKey::generate(&mut SysRng).unwrap().to_pkcs8_der().unwrap();
     assert_eq!(EnclaveAuthority::from_der(&other_key, &chain).unwrap_err(), PkiError::OtherKey);
+    let too_many = vec![chain[0].clone(); 11];
+    assert_eq!(EnclaveAuthority::from_der(&key, &too_many).unwrap_err(), PkiError::TooManyCertificates);
     let with_leaf = der(&all(&hierarchy));
     let leaf_key = hierarchy.leaf.key.to_pkcs8_der().unwrap();
     let refused = EnclaveAuthority::from_der(&leaf_key, &with_leaf).unwrap_err();
