@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use containment::Containment;
 use enclave_hypervisor::inherited::take_socket;
 use enclave_hypervisor::messages::{SECURITY_MODULE_FD, SUPERVISOR_FD};
-use enclave_hypervisor::{security_module, supervisor};
+use enclave_hypervisor::{security_module, supervisor, vm};
 
 /// Exit status after a usage error.
 const USAGE: u8 = 2;
@@ -19,6 +19,7 @@ fn main() -> ExitCode {
     let role = std::env::args().nth(1);
     let outcome = match role.as_deref() {
         Some("supervisor") => run_supervisor(),
+        Some("vm") => run_machine(),
         Some("security-module") => run_security_module(),
         _ => return usage(),
     };
@@ -39,6 +40,12 @@ fn run_supervisor() -> Outcome {
     contain(SUPERVISOR_FD, false, true, false)?;
     containment::raise_descriptor_limit()?;
     Ok(supervisor::run(starter, &supervisor::OwnProgram)?)
+}
+
+fn run_machine() -> Outcome {
+    let (supervisor, security_module) = (take_socket(SUPERVISOR_FD)?, take_socket(SECURITY_MODULE_FD)?);
+    contain(SECURITY_MODULE_FD, true, false, false)?;
+    Ok(vm::run(supervisor, security_module)?)
 }
 
 fn run_security_module() -> Outcome {

@@ -7,6 +7,9 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+/// What the processes are called in lists of processes, whatever path they were started by.
+const NAME: &str = "enclave-hypervisor";
+
 /// Number of the first descriptor that is given.
 pub const FIRST_DESCRIPTOR: RawFd = 3;
 
@@ -48,6 +51,7 @@ pub fn spawn(
     let moves: Vec<(RawFd, RawFd)> = copies.iter().map(AsRawFd::as_raw_fd).zip(FIRST_DESCRIPTOR..).collect();
     let mut command = Command::new(program);
     command
+        .arg0(NAME)
         .arg(role)
         .env_clear()
         .current_dir("/")

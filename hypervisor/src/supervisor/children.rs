@@ -6,7 +6,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, ExitStatus, Stdio};
 
-use rustix::fs::OFlags;
+use rustix::fs::{Mode, OFlags};
 use rustix::pipe::PipeFlags;
 use rustix::process::{Pid, PidfdFlags};
 
@@ -15,6 +15,9 @@ use crate::spawn::spawn;
 
 /// Bytes of a child's last words that are kept.
 const MAX_WORDS: usize = 4096;
+
+/// The device that makes virtual machines.
+pub(super) const KVM: &str = "/dev/kvm";
 
 /// Which process to start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +46,14 @@ pub trait ChildSpawner {
     /// # Errors
     /// The system's.
     fn spawn(&self, role: Role, descriptors: &[BorrowedFd<'_>], standard_error: Stdio) -> io::Result<Child>;
+
+    /// Opens what the virtual machine process makes its machine with: /dev/kvm.
+    ///
+    /// # Errors
+    /// The system's.
+    fn open_kvm(&self) -> io::Result<OwnedFd> {
+        Ok(rustix::fs::open(KVM, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?)
+    }
 }
 
 /// Starts this very program again: the one that runs, even if the file was replaced since.

@@ -6,39 +6,37 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use attestation::pcr::Measurements;
 use rustix::event::EventfdFlags;
 
 use crate::exit_reason::ExitReason;
 use crate::launch::LaunchSpec;
-use crate::messages::BootSpec;
+use crate::loading::{self, LoadOptions, LoadedImage, LoadingError};
+use crate::memory::{GuestMemory, MemoryError};
+
+const MIB: u64 = 1 << 20;
 
 /// Progress is told at most this often.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(50);
 
-/// An image in guest memory, ready to run.
+/// Guest memory with the image in it.
 #[derive(Debug)]
-pub(super) struct LoadedImage {
-    memory: OwnedFd,
-    /// Where the machine starts.
-    pub(super) boot: BootSpec,
-    /// What was measured.
-    pub(super) measurements: Measurements,
-    /// How long loading took.
-    pub(super) duration: Duration,
+pub(super) struct ImageInMemory {
+    memory: GuestMemory,
+    /// What was measured, and how it starts.
+    pub(super) image: LoadedImage,
 }
 
-impl LoadedImage {
+impl ImageInMemory {
     /// All of the guest's memory.
     pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
-        self.memory.as_fd()
+        self.memory.descriptor()
     }
 
-    /// Overwrites the guest's memory and gives it back.
-    pub(super) fn scrub(self) -> io::Result<()> {
-        Ok(())
+    /// Overwrites the guest's memory and gives it back to the host. Nobody else may use it any more.
+    pub(super) fn scrub(mut self) -> Result<(), MemoryError> {
+        self.memory.scrub().map(|_| ())
     }
 }
 
@@ -56,14 +54,14 @@ pub(super) enum LoaderNews {
     /// Bytes read so far, and in all.
     Progress { done: u64, total: u64 },
     /// It has ended.
-    Finished(Box<Result<LoadedImage, LoadFailure>>),
+    Finished(Box<Result<ImageInMemory, LoadFailure>>),
 }
 
 /// The loading thread.
 #[derive(Debug)]
 pub(super) struct Loader {
     shared: Arc<Shared>,
-    thread: Option<JoinHandle<Result<LoadedImage, LoadFailure>>>,
+    thread: Option<JoinHandle<Result<ImageInMemory, LoadFailure>>>,
     total: u64,
 }
 
@@ -153,32 +151,56 @@ impl Order {
         }
     }
 
-    fn load(&self, image: File, total: u64, shared: &Shared) -> Result<LoadedImage, LoadFailure> {
-        let began = Instant::now();
-        let mut source = Source { image, shared, done: 0, told: began };
-        let loaded = eif::load::measure(&mut source, total)
-            .map_err(|e| LoadFailure { reason: ExitReason::ImageRefused, message: e.to_string() })?;
-        let memory = rustix::fs::memfd_create("x", rustix::fs::MemfdFlags::CLOEXEC)
-            .map_err(|e| LoadFailure { reason: ExitReason::StartFailed, message: e.to_string() })?;
-        let _ = (self.memory_mib, self.huge_page_size, self.vcpus, &self.required_certificate);
-        Ok(LoadedImage {
-            memory,
-            boot: BootSpec {
-                regions: vec![],
-                entry: crate::messages::EntryPoint::Linux64 { instruction: 0, boot_params: 0 },
-            },
-            measurements: loaded.measurements,
-            duration: began.elapsed(),
-        })
+    fn load(&self, image: File, total: u64, shared: &Shared) -> Result<ImageInMemory, LoadFailure> {
+        let bytes = self.memory_mib.checked_mul(MIB).ok_or_else(|| LoadFailure {
+            reason: ExitReason::StartFailed,
+            message: format!("{} MiB of memory are more than can be counted", self.memory_mib),
+        })?;
+        let mut memory =
+            GuestMemory::allocate(bytes, self.huge_page_size).map_err(|error| refusal(&error.into()))?;
+        let source = Source { image, shared };
+        let options = LoadOptions {
+            vcpus: self.vcpus,
+            required_certificate: self.required_certificate.as_deref(),
+            at: SystemTime::now(),
+        };
+        let mut told = Instant::now();
+        let mut progress = |done| {
+            shared.done.store(done, Ordering::Relaxed);
+            if told.elapsed() >= PROGRESS_INTERVAL {
+                told = Instant::now();
+                shared.tell();
+            }
+        };
+        match loading::load(source, total, &mut memory, &options, &mut progress) {
+            Ok(image) => Ok(ImageInMemory { memory, image }),
+            Err(error) => {
+                let mut failure = refusal(&error);
+                if let Err(error) = memory.scrub() {
+                    failure.message =
+                        format!("{}; its memory could not be overwritten: {error}", failure.message);
+                }
+                Err(failure)
+            }
+        }
     }
 }
 
-/// The image as the loader reads it: it counts, and it fails once the start is cancelled.
+/// What an error of loading means for the enclave: the image's fault, or the host's.
+fn refusal(error: &LoadingError) -> LoadFailure {
+    let reason = match error {
+        LoadingError::Memory(_) | LoadingError::RequiredCertificate(_) | LoadingError::Internal(_) => {
+            ExitReason::StartFailed
+        }
+        _ => ExitReason::ImageRefused,
+    };
+    LoadFailure { reason, message: error.to_string() }
+}
+
+/// The image as the loader reads it: it fails once the start is cancelled.
 struct Source<'s> {
     image: File,
     shared: &'s Shared,
-    done: u64,
-    told: Instant,
 }
 
 impl Read for Source<'_> {
@@ -186,13 +208,6 @@ impl Read for Source<'_> {
         if self.shared.cancelled.load(Ordering::Relaxed) {
             return Err(io::Error::other("the start was cancelled"));
         }
-        let read = self.image.read(buffer)?;
-        self.done = self.done.saturating_add(u64::try_from(read).unwrap_or(u64::MAX));
-        self.shared.done.store(self.done, Ordering::Relaxed);
-        if self.told.elapsed() >= PROGRESS_INTERVAL {
-            self.told = Instant::now();
-            self.shared.tell();
-        }
-        Ok(read)
+        self.image.read(buffer)
     }
 }

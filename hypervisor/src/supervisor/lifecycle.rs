@@ -5,7 +5,6 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use zeroize::Zeroize;
 
@@ -16,12 +15,12 @@ use crate::launch::{LaunchEvent, LaunchSpec};
 use crate::messages::{FromSecurityModule, FromVm, MachineSpec, ToSecurityModule, ToVm};
 use crate::state::Record;
 use crate::supervisor::budget::Budget;
-use crate::supervisor::children::{ChildProcess, ChildSpawner, Role};
+use crate::supervisor::children::{ChildProcess, ChildSpawner, KVM, Role};
 use crate::supervisor::console::Console;
 use crate::supervisor::control_server::ControlServer;
 use crate::supervisor::ending::End;
 use crate::supervisor::host_sockets::HostSockets;
-use crate::supervisor::image::{LoadedImage, Loader};
+use crate::supervisor::image::{ImageInMemory, Loader};
 use crate::supervisor::link::Link;
 use crate::supervisor::machine_protocol::MachineProtocol;
 use crate::supervisor::poller::{Interest, Poller, Source};
@@ -88,7 +87,7 @@ pub(super) struct Supervisor {
     pub(super) console: Option<Console>,
     pub(super) loader: Option<Loader>,
     /// Guest memory with the image in it, to the very end.
-    pub(super) image: Option<LoadedImage>,
+    pub(super) image: Option<ImageInMemory>,
     pub(super) machine: Option<Machine>,
     pub(super) security: Option<Security>,
     pub(super) stage: Stage,
@@ -119,7 +118,6 @@ impl Supervisor {
         poller.add(&starter, Source::Starter, Interest::READ)?;
         poller.add(&control, Source::Control, Interest::READ)?;
         poller.add(&sockets, Source::Vsock, Interest::END)?;
-        let image_bytes = image.metadata()?.len();
         let loader = Loader::start(&spec, image)?;
         poller.add(&loader, Source::Loader, Interest::READ)?;
         Ok(Self {
@@ -140,14 +138,14 @@ impl Supervisor {
             deadline: None,
             end: None,
             phase_began: Instant::now(),
-            image_bytes,
+            image_bytes: 0,
             measuring: Duration::ZERO,
         })
     }
 
     /// Starts the other two processes and gives them what they can begin with.
     pub(super) fn start_children(&mut self, spawner: &dyn ChildSpawner) -> Result<(), String> {
-        let kvm = open_kvm()?;
+        let kvm = spawner.open_kvm().map_err(|error| without_kvm(&error))?;
         let failed = |what: &str| {
             let what = what.to_owned();
             move |error: io::Error| format!("{what} could not be started: {error}")
@@ -186,16 +184,18 @@ impl Supervisor {
     }
 
     /// The image is in guest memory and passed every check.
-    pub(super) fn image_loaded(&mut self, image: LoadedImage) {
-        self.measuring = image.duration;
+    pub(super) fn image_loaded(&mut self, loaded: ImageInMemory) {
         self.time("load and measure");
-        match attested(&self.spec, &image.measurements) {
+        let measurements = loaded.image.measurements.clone();
+        self.measuring = loaded.image.timings.measuring;
+        self.image_bytes = loaded.image.image.bytes;
+        self.image = Some(loaded);
+        match attested(&self.spec, &measurements) {
             Ok(attested) => self.place.description.attested_pcrs = Some(attested),
             Err(error) => return self.begin_end(ExitReason::StartFailed, error.to_string()),
         }
-        self.place.description.measurements = Some(image.measurements.clone().into());
-        self.tell_starter(LaunchEvent::Measured(image.measurements.clone()));
-        self.image = Some(image);
+        self.place.description.measurements = Some(measurements.clone().into());
+        self.tell_starter(LaunchEvent::Measured(measurements));
         self.stage = Stage::Sealing;
         self.deadline = Some(Instant::now() + READY_TIMEOUT);
         self.save();
@@ -204,11 +204,11 @@ impl Supervisor {
 
     /// Tells the security module what was measured, once there is both.
     fn seal(&mut self) {
-        let (Some(image), Some(security)) = (&self.image, &self.security) else {
+        let (Some(loaded), Some(security)) = (&self.image, &self.security) else {
             return;
         };
         if security.ready && !security.locked && self.stage == Stage::Sealing {
-            let measurements = (!self.spec.debug).then(|| image.measurements.clone());
+            let measurements = (!self.spec.debug).then(|| loaded.image.measurements.clone());
             self.tell_security(ToSecurityModule::Measured(measurements));
         }
     }
@@ -256,14 +256,14 @@ impl Supervisor {
 
     /// Hands guest memory and the entry point over: from here on the guest's code runs.
     fn boot(&mut self) {
-        let (Some(image), Some(machine)) = (&self.image, &mut self.machine) else {
+        let (Some(loaded), Some(machine)) = (&self.image, &mut self.machine) else {
             return;
         };
-        let memory = match image.descriptor().try_clone_to_owned() {
+        let memory = match loaded.descriptor().try_clone_to_owned() {
             Ok(memory) => memory,
             Err(error) => return self.begin_end(ExitReason::StartFailed, error.to_string()),
         };
-        let boot = image.boot.clone();
+        let boot = loaded.image.boot.clone();
         machine.protocol.boot();
         self.stage = Stage::Booting;
         self.phase_began = Instant::now();
@@ -291,6 +291,7 @@ impl Supervisor {
         self.time("boot to heartbeat");
         self.stage = Stage::Running;
         self.deadline = None;
+        self.place.description.state = State::Running;
         self.place.description.heartbeat = true;
         self.save();
         self.place.log.line("the heartbeat has come");
@@ -391,19 +392,18 @@ fn start_machine(spawner: &dyn ChildSpawner, packets: &OwnedFd, poller: &Poller)
     Ok(Machine { process, link, protocol: MachineProtocol::new(), budget: Budget::new(Instant::now()) })
 }
 
-/// /dev/kvm, or what keeps this user from it and what to do.
-fn open_kvm() -> Result<OwnedFd, String> {
-    const PATH: &str = "/dev/kvm";
-    rustix::fs::open(PATH, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).map_err(|errno| match errno {
-        Errno::NOENT | Errno::NXIO | Errno::NODEV => format!(
-            "{PATH} is not there: the CPU's virtualisation is off in the firmware, its kernel module is not loaded \
+/// What keeps this user from /dev/kvm, and what to do.
+fn without_kvm(error: &io::Error) -> String {
+    match error.raw_os_error().map(Errno::from_raw_os_error) {
+        Some(Errno::NOENT | Errno::NXIO | Errno::NODEV) => format!(
+            "{KVM} is not there: the CPU's virtualisation is off in the firmware, its kernel module is not loaded \
              (modprobe kvm_intel or kvm_amd), or this is a virtual machine without nested virtualisation; \
              `enclave doctor` looks closer, and `make lab` runs enclaves without it, slowly"
         ),
-        Errno::ACCESS | Errno::PERM => format!(
-            "{PATH} may not be opened by this user; add the user to the group kvm (usermod -aG kvm USER, then log in \
+        Some(Errno::ACCESS | Errno::PERM) => format!(
+            "{KVM} may not be opened by this user; add the user to the group kvm (usermod -aG kvm USER, then log in \
              again) or run as root"
         ),
-        other => format!("{PATH} could not be opened: {other}; `enclave doctor` looks closer"),
-    })
+        _ => format!("{KVM} could not be opened: {error}; `enclave doctor` looks closer"),
+    }
 }

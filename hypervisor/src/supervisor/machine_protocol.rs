@@ -97,15 +97,18 @@ impl MachineProtocol {
                 self.phase = Phase::Started;
                 Ok(MachineEvent::Started)
             }
-            (FromVm::Connect { request, port }, Phase::Started) => {
+            // The guest may be faster than the word that it runs.
+            (FromVm::Connect { request, port }, Phase::Booting | Phase::Started) => {
                 Ok(MachineEvent::Connect { request, port })
             }
-            (FromVm::Heartbeat, Phase::Started) => Ok(if core::mem::replace(&mut self.heartbeat, true) {
-                MachineEvent::Repeated
-            } else {
-                MachineEvent::Heartbeat
-            }),
-            (FromVm::ApplicationEnded(end), Phase::Started) => {
+            (FromVm::Heartbeat, Phase::Booting | Phase::Started) => {
+                Ok(if core::mem::replace(&mut self.heartbeat, true) {
+                    MachineEvent::Repeated
+                } else {
+                    MachineEvent::Heartbeat
+                })
+            }
+            (FromVm::ApplicationEnded(end), Phase::Booting | Phase::Started) => {
                 let end = checked_end(end)?;
                 self.application.get_or_insert(end);
                 Ok(MachineEvent::Repeated)
@@ -125,8 +128,8 @@ impl MachineProtocol {
             ExitReason::GuestReset
             | ExitReason::AcpiPowerOff
             | ExitReason::AcpiReset
-            | ExitReason::TripleFault => self.phase == Phase::Started,
-            ExitReason::KvmError => self.phase >= Phase::Booting,
+            | ExitReason::TripleFault
+            | ExitReason::KvmError => self.phase >= Phase::Booting,
             ExitReason::StartFailed => self.phase <= Phase::Booting,
             _ => false,
         };
