@@ -127,6 +127,9 @@ pub(crate) struct Connection {
     host_ended: bool,
     /// The host program does not read any more.
     host_deaf: bool,
+    /// The host program has been told that the guest sends no more. Telling it again would be an event of the stream
+    /// again, and so on for ever.
+    told_host: bool,
     guest_shutdown: u32,
     sent_shutdown: u32,
     /// Whether the guest was asked for credit and has not answered.
@@ -151,6 +154,7 @@ impl Connection {
             hung_up: false,
             host_ended: false,
             host_deaf: false,
+            told_host: false,
             guest_shutdown: 0,
             sent_shutdown: 0,
             asked_for_credit: false,
@@ -336,7 +340,8 @@ impl Connection {
 
     /// Once everything has been delivered, tells the host program that the guest sends no more.
     fn finish_sending(&mut self) {
-        if self.guest_shutdown & SHUTDOWN_SEND != 0 && self.backlog.is_empty() {
+        let finished = self.guest_shutdown & SHUTDOWN_SEND != 0 && self.backlog.is_empty();
+        if finished && !std::mem::replace(&mut self.told_host, true) {
             self.shut(Shutdown::Write);
         }
     }

@@ -101,6 +101,12 @@ impl<H: HostEnd> VsockDevice<H> {
         self.muxer.backlog_bytes()
     }
 
+    /// How many connections stand in line for the guest's buffers; for tests.
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> usize {
+        self.muxer.line.len()
+    }
+
     fn take_events(&mut self) -> Result<(), DeviceError> {
         let events = self.muxer.poller.take().map_err(|source| DeviceError::System {
             what: "waiting for events of the vsock device",

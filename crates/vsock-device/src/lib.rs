@@ -26,6 +26,10 @@ mod poll;
 mod rx;
 pub mod services;
 mod slab;
+#[cfg(any(test, feature = "test-utils"))]
+pub mod testing;
+#[cfg(test)]
+mod tests;
 mod timers;
 
 pub use device::{DEVICE_ID, NewDeviceError, VsockDevice};
