@@ -1,1 +1,13 @@
 //! Root folder to enclave image, reproducibly.
+//!
+//! The same kernel, init, folder and options give the same image byte for byte, wherever and whenever it is built:
+//! see [`cpio`] for how archives are made the same, and [`builder::BuildPlan::build_time`] for the one date in an image.
+//! No container tool, no daemon, no root needed; nothing is loaded into memory whole.
+
+pub mod archive;
+pub mod builder;
+pub mod cpio;
+pub mod error;
+pub mod folder;
+pub mod kernel;
+pub mod ramdisk;

@@ -1,0 +1,87 @@
+//! Why an image cannot be built.
+
+use std::io;
+use std::path::PathBuf;
+
+use eif::metadata::MetadataError;
+use eif::writer::WriteError;
+use thiserror::Error;
+
+/// Why an image cannot be built.
+#[derive(Debug, Error)]
+pub enum BuildError {
+    /// A file or folder cannot be used.
+    #[error("{}: {step}: {source}", path.display())]
+    File {
+        /// Which one.
+        path: PathBuf,
+        /// What was being done.
+        step: &'static str,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// A file changed between listing and reading it.
+    #[error("{} changed while the image was built; stop what writes to it and build again", .0.display())]
+    Changed(PathBuf),
+    /// Another file system is mounted in the root folder.
+    #[error("{} is a mount point; unmount it, or leave it out of the root folder", .0.display())]
+    MountPoint(PathBuf),
+    /// A file is larger than the archive format allows.
+    #[error("{} has {size} bytes; an initial ramdisk holds files of less than 4 GiB", path.display())]
+    TooLarge {
+        /// Which file.
+        path: PathBuf,
+        /// Bytes of it.
+        size: u64,
+    },
+    /// A path or symbolic link is longer than Linux unpacks.
+    #[error("{} is longer than the 4095 bytes that Linux unpacks from an initial ramdisk", .0.display())]
+    PathTooLong(PathBuf),
+    /// The kernel is none.
+    #[error("{} is not a Linux kernel: a bzImage, an uncompressed ELF file (vmlinux) or an arm64 Image is needed", .0.display())]
+    NotAKernel(PathBuf),
+    /// There is nothing to run.
+    #[error(
+        "no command: a root folder does not say what to run; give it after --, as in `-- /bin/server --port 80`"
+    )]
+    NoCommand,
+    /// A setting cannot be handed to init, which reads lines.
+    #[error("{what} {text:?} cannot be used: {why}")]
+    Setting {
+        /// Which setting.
+        what: &'static str,
+        /// What it is.
+        text: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// The output lies in the root folder, so that one build would contain the one before it.
+    #[error("the output {} lies inside the root folder; write it elsewhere", .0.display())]
+    OutputInRoot(PathBuf),
+    /// The metadata is none.
+    #[error(transparent)]
+    Metadata(#[from] MetadataError),
+    /// The custom metadata cannot hold what is added to it.
+    #[error("custom metadata must be a JSON object, so that the kernel's origin can be noted beside it")]
+    CustomMetadata,
+    /// `SOURCE_DATE_EPOCH` is no number of seconds.
+    #[error("SOURCE_DATE_EPOCH is {0:?}, but must be a number of seconds since 1970")]
+    BuildTime(String),
+    /// The image cannot be written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// An archive cannot be written to the image.
+    #[error("the image cannot be written: {0}")]
+    Output(#[source] io::Error),
+}
+
+impl BuildError {
+    /// An error about a file.
+    pub(crate) fn file<E: Into<io::Error>>(
+        path: impl Into<PathBuf>,
+        step: &'static str,
+    ) -> impl FnOnce(E) -> Self {
+        move |source| Self::File { path: path.into(), step, source: source.into() }
+    }
+}
