@@ -287,3 +287,8 @@ impl<D: VirtioDevice> Driver<D> {
         self.irq.read().unwrap_or(0)
     }
 }
+
+/// How many cases a property test tries: `usual`, or what `PROPTEST_CASES` says, for long runs.
+pub fn cases(usual: u32) -> u32 {
+    std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(usual)
+}

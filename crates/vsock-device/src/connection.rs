@@ -256,10 +256,22 @@ impl Connection {
             if count == 0 {
                 return Err(outside);
             }
-            self.backlog.extend(target.iter().take(count));
+            self.make_room(count);
+            self.backlog.extend(target.get(..count).unwrap_or_default());
             at += count;
         }
         Ok(())
+    }
+
+    /// Lets the backlog grow as a vector does, but not beyond the credit.
+    fn make_room(&mut self, bytes: usize) {
+        let needed = self.backlog.len() + bytes;
+        let capacity = self.backlog.capacity();
+        if needed > capacity {
+            let credit = usize::try_from(self.own.buf_alloc()).unwrap_or(usize::MAX);
+            let grown = (2 * capacity).min(credit).max(needed);
+            self.backlog.reserve_exact(grown - self.backlog.len());
+        }
     }
 
     /// The guest will not send, or not receive, or neither, any more.
@@ -358,11 +370,6 @@ impl Connection {
     pub(crate) fn host_has_ended(&mut self) {
         self.host_ended = true;
         self.readable = false;
-    }
-
-    /// Whether everything has reached the host program.
-    pub(crate) fn is_drained(&self) -> bool {
-        self.backlog.is_empty()
     }
 
     /// Bytes that are kept for the host program.

@@ -10,7 +10,6 @@ use crate::host::HostEnd;
 use crate::limits::Limits;
 use crate::muxer::Muxer;
 use crate::packet::{HEADER_BYTES, Header};
-use crate::poll::Source;
 use crate::rx::{RxBuffers, guest_memory};
 use crate::services::GuestReport;
 
@@ -113,11 +112,7 @@ impl<H: HostEnd> VsockDevice<H> {
             source,
         })?;
         for event in &events {
-            if !self.muxer.take_event(event)
-                && let (Some(active), Source::Kick(queue)) = (&mut self.active, event.source)
-            {
-                active.drain_kick(queue);
-            }
+            self.muxer.take_event(event);
         }
         self.muxer.poller.recycle(events);
         Ok(())
@@ -152,8 +147,9 @@ impl<H: HostEnd> VirtioDevice for VsockDevice<H> {
         let [receive, tx, event] = <[ReadyQueue; 3]>::try_from(activation.queues)
             .map_err(|_| ActivateError::QueueCount { expected: QUEUE_SIZES.len(), found })?;
         for (queue, number) in [(&receive, RECEIVE), (&tx, TRANSMIT), (&event, EVENT)] {
-            self.muxer.poller.watch(queue.kick(), Source::Kick(number)).map_err(|source| {
-                ActivateError::System { what: "watching a queue's notifications", source }
+            self.muxer.poller.watch_kick(queue.kick(), number).map_err(|source| ActivateError::System {
+                what: "watching a queue's notifications",
+                source,
             })?;
         }
         self.active = Some(Active { rx: RxBuffers::new(receive), tx, event, chain: Chain::new() });
@@ -166,7 +162,6 @@ impl<H: HostEnd> VirtioDevice for VsockDevice<H> {
     fn reset(&mut self) {
         if let Some(mut active) = self.active.take() {
             for queue in [active.rx.queue(), &mut active.tx, &mut active.event] {
-                queue.drain_kick();
                 self.muxer.poller.forget(queue.kick());
             }
         }
@@ -227,13 +222,5 @@ impl Active {
         let length = said.min(buffers.len() - HEADER_BYTES);
         muxer.take_packet(&header, Payload { memory, buffers, length });
         Ok(())
-    }
-
-    fn drain_kick(&mut self, queue: u32) {
-        match queue {
-            TRANSMIT => self.tx.drain_kick(),
-            EVENT => self.event.drain_kick(),
-            _ => self.rx.queue().drain_kick(),
-        }
     }
 }

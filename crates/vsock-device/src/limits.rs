@@ -26,7 +26,8 @@ pub struct Limits {
     pub handshake: Duration,
     /// How long the guest may take to finish a connection that the host has closed.
     pub close: Duration,
-    /// How long a host program may take to read what a guest wrote before it closed the connection.
+    /// How long a host program may read so little of what a guest wrote before it closed the connection that its
+    /// socket takes no more.
     pub linger: Duration,
     /// After which time to ask again for credit that the guest has not given, at first; doubled up to 64 times.
     pub credit_retry: Duration,

@@ -257,17 +257,15 @@ impl<H: HostEnd> Muxer<H> {
 
     // ---- from the host -------------------------------------------------------------------------------------------
 
-    /// Deals with an event. False if it is a kick, which is not ours.
-    pub(crate) fn take_event(&mut self, event: &Occurrence) -> bool {
+    /// Deals with an event. Kicks need nothing: the device looks at its queues whenever it works.
+    pub(crate) fn take_event(&mut self, event: &Occurrence) {
         match event.source {
-            Source::Kick(_) => return false,
+            Source::Kick(_) | Source::Again => {}
             Source::Host => self.take_host_events(),
             Source::Timer => self.take_timeouts(),
             Source::Connection(token) => self.take_readiness(token, event.ready),
             Source::Handshake(token) => self.take_handshake(token),
-            Source::Again => {}
         }
-        true
     }
 
     fn take_host_events(&mut self) {
@@ -316,12 +314,16 @@ impl<H: HostEnd> Muxer<H> {
 
     fn take_readiness(&mut self, token: Token, ready: Readiness) {
         let Some(connection) = self.connections.get_mut(token) else { return };
+        let before = connection.backlog_bytes();
         connection.take_readiness(ready.readable, ready.writable, ready.hung_up);
-        if connection.phase == Phase::Draining && connection.is_drained() {
-            if connection.owed.reset {
-                connection.phase = Phase::Resetting;
-            } else {
+        let left = connection.backlog_bytes();
+        if connection.phase == Phase::Draining {
+            if left == 0 && !connection.owed.reset {
                 return self.remove(token);
+            } else if left == 0 {
+                connection.phase = Phase::Resetting;
+            } else if left < before {
+                self.set_deadline(token, self.limits.linger);
             }
         }
         self.stand_in_line(token);

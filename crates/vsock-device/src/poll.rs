@@ -108,6 +108,12 @@ impl Poller {
         Ok(epoll::add(&self.epoll, descriptor, data, EventFlags::IN)?)
     }
 
+    /// Watches the driver's notifications, edge-triggered: each is an event, and none has to be read away.
+    pub(crate) fn watch_kick(&self, kick: BorrowedFd<'_>, queue: u32) -> io::Result<()> {
+        let data = EventData::new_u64(Source::Kick(queue).encode());
+        Ok(epoll::add(&self.epoll, kick, data, EventFlags::IN | EventFlags::ET)?)
+    }
+
     /// Watches a stream for everything, edge-triggered.
     pub(crate) fn watch_stream(&self, stream: BorrowedFd<'_>, source: Source) -> io::Result<()> {
         let data = EventData::new_u64(source.encode());
@@ -139,8 +145,10 @@ impl Poller {
             Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
-        let mut counter = [0; 8];
-        let _was_not_set = rustix::io::read(&self.again, &mut counter).is_err();
+        if occurrences.iter().any(|occurrence| occurrence.source == Source::Again) {
+            let mut counter = [0; 8];
+            let _taken_already = rustix::io::read(&self.again, &mut counter).is_err();
+        }
         Ok(occurrences)
     }
 

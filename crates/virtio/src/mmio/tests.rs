@@ -394,7 +394,7 @@ fn a_device_needs_one_notification_for_each_queue() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig::with_cases(crate::testing::cases(512)))]
 
     #[test]
     fn nothing_but_legal_steps_has_an_effect(data in proptest::collection::vec(any::<u8>(), 0..800)) {

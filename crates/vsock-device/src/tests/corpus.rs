@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use crate::testing::fuzz;
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig::with_cases(virtio::testing::cases(300)))]
 
     #[test]
     fn any_packets_leave_a_device_that_works(data in proptest::collection::vec(any::<u8>(), 0..600)) {

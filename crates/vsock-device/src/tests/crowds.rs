@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use vm_memory::{Bytes, GuestAddress};
+
 use super::*;
 use crate::Limits;
 use crate::limits::{CREDIT_BYTES, GENEROUS_CONNECTIONS, SMALL_CREDIT_BYTES};
@@ -162,17 +164,37 @@ fn connections_take_turns_at_the_guest_s_buffers() {
 fn one_call_does_a_bounded_amount_and_the_rest_comes_next() {
     let mut guest = Guest::new();
     let mut program = connect(&mut guest, 1000, (3, 80));
-    // As much as one queue holds is more than one call takes.
-    for _ in 0..20 {
-        guest.send(header(Operation::ReadWrite, 1000, (3, 80)), &[]);
+    let packet = Header { length: 4, ..header(Operation::ReadWrite, 1000, (3, 80)) };
+    let address = 0x40_0000 - 0x1000;
+    guest.driver.memory.write_slice(&packet.to_bytes(), GuestAddress(address)).unwrap();
+    for _ in 0..200 {
+        guest.driver.queues[1].add(&[(address, 48)], &[]).unwrap();
     }
-    guest.send(header(Operation::ReadWrite, 1000, (3, 80)), b"end");
+    guest.driver.kick(1);
+    guest.driver.transport.handle_events();
+    assert_eq!(read_available(&mut program).len(), 4 * 128);
+    assert!(guest.device_wants_to_work(Duration::ZERO));
     guest.run();
-    assert!(!guest.device_wants_to_work(Duration::ZERO));
-    assert_eq!(read_available(&mut program), b"end");
+    assert_eq!(read_available(&mut program).len(), 4 * 72);
     // The program's reading is an event, for which there is nothing to do.
     guest.run();
     assert!(!guest.device_wants_to_work(Duration::ZERO));
+}
+
+#[test]
+fn a_flood_that_has_to_be_refused_does_not_silence_connections() {
+    let mut guest = Guest::without_buffers(Limits::default());
+    guest.offer(2);
+    let mut program = connect(&mut guest, 1000, (3, 80));
+    for port in 0..200 {
+        guest.send(header(Operation::ReadWrite, port, (2, 99)), &[]);
+        guest.run();
+    }
+    program.write_all(b"heard").unwrap();
+    guest.offer(64);
+    guest.run();
+    let place = guest.receive().iter().position(|packet| packet.payload == b"heard");
+    assert!(place.is_some_and(|place| place <= 34), "{place:?}");
 }
 
 #[test]

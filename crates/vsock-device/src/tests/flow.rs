@@ -226,7 +226,7 @@ fn settle(guest: &mut Guest, streams: &mut [Stream], modern: bool) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig::with_cases(virtio::testing::cases(96)))]
 
     #[test]
     fn bytes_arrive_whatever_the_schedule(
