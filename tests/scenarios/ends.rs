@@ -136,9 +136,10 @@ fn a_terminated_enclave_is_gone() {
 }
 
 /// `run` fails, says the reason, and leaves an enclave that is EXITED with it.
-fn fails_to_run(image: &Path, name: &str, more: &[&str], reason: &str) -> String {
+fn fails_to_run(image: &Path, name: &str, settings: &str, reason: &str) -> String {
     let user = User::new();
-    let printed = Start::new(image, name).with(more).attempt(&user, "run").failure(&[reason]);
+    fs::write(user.path("enclave.toml"), settings).unwrap();
+    let printed = Start::new(image, name).attempt(&user, "run").failure(&[reason]);
     assert!(printed.stdout.is_empty(), "{printed:#?}");
     printed.stderr
 }
@@ -178,8 +179,7 @@ fn bare_image(name: &str, code: &[u8]) -> std::path::PathBuf {
 fn no_heartbeat_in_time() {
     // sti; hlt; jmp to hlt: a guest that lives and says nothing.
     let image = bare_image("silent", &[0xfa, 0xf4, 0xeb, 0xfc]);
-    let config = ["--heartbeat-timeout", "2"];
-    let printed = fails_to_run(&image, "silent", &config, "HeartbeatTimeout");
+    let printed = fails_to_run(&image, "silent", "heartbeat_timeout_ms = 2000", "HeartbeatTimeout");
     assert!(printed.contains("heartbeat"), "{printed}");
 }
 
@@ -189,14 +189,14 @@ fn a_triple_fault() {
     // lidt with a limit of zero, then an invalid instruction.
     let code =
         [0x48, 0x83, 0xec, 0x10, 0x48, 0xc7, 0x04, 0x24, 0, 0, 0, 0, 0x0f, 0x01, 0x1c, 0x24, 0x0f, 0x0b];
-    let _ = fails_to_run(&bare_image("triple-fault", &code), "triple-fault", &[], "TripleFault");
+    let _ = fails_to_run(&bare_image("triple-fault", &code), "triple-fault", "", "TripleFault");
 }
 
 #[test]
 #[ignore = "needs a KVM that can run a kernel"]
 fn a_reset_through_the_keyboard_controller_before_the_heartbeat() {
     // mov al, 0xfe; out 0x64, al; hlt
-    let _ = fails_to_run(&bare_image("reset", &[0xb0, 0xfe, 0xe6, 0x64, 0xf4]), "reset", &[], "GuestReset");
+    let _ = fails_to_run(&bare_image("reset", &[0xb0, 0xfe, 0xe6, 0x64, 0xf4]), "reset", "", "GuestReset");
 }
 
 #[test]

@@ -45,6 +45,18 @@ impl ImageFile {
         String::from_utf8(data.clone()).unwrap()
     }
 
+    /// The kernel.
+    #[must_use]
+    pub fn kernel(&self) -> &[u8] {
+        &self.sections.iter().find(|(kind, _)| *kind == KERNEL).unwrap().1
+    }
+
+    /// Every ramdisk, one behind the other: what a kernel gets as its initrd.
+    #[must_use]
+    pub fn ramdisks(&self) -> Vec<u8> {
+        self.sections.iter().filter(|(kind, _)| *kind == RAMDISK).flat_map(|(_, data)| data.clone()).collect()
+    }
+
     /// PCR 0, 1 and 2 as hexadecimal digits.
     #[must_use]
     pub fn pcrs(&self) -> [String; 3] {

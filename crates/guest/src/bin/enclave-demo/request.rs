@@ -11,6 +11,7 @@ macro_rules! usage {
 
 usage! {
     ATTEST = "attest NONCE-HEX|- [USER-DATA-HEX|- [PUBLIC-KEY-HEX|-]]";
+    ATTEST_MANY = "attest-many COUNT";
     NSM = "nsm REQUEST-HEX";
     SINK = "sink BYTES";
     SOURCE = "source BYTES";
@@ -34,6 +35,8 @@ usage! {
 pub(crate) enum Request {
     /// Answers a fresh attestation document in hexadecimal.
     Attest { nonce: Option<Vec<u8>>, user_data: Option<Vec<u8>>, public_key: Option<Vec<u8>> },
+    /// Asks for so many documents, one after the other, and answers how many microseconds that took.
+    AttestMany(u32),
     /// Answers DescribeNSM as JSON.
     Describe,
     /// Passes these bytes to the security module and answers its response.
@@ -127,6 +130,9 @@ impl Request {
     fn parse_with_words(name: &str, words: &[&str]) -> Result<Self, DemoError> {
         match name {
             "attest" => Self::parse_attest(words).ok_or(DemoError::Usage(ATTEST)),
+            "attest-many" => {
+                one(words).and_then(number).map(Self::AttestMany).ok_or(DemoError::Usage(ATTEST_MANY))
+            }
             "nsm" => one(words).and_then(bytes).map(Self::Nsm).ok_or(DemoError::Usage(NSM)),
             "sink" => one(words).and_then(number).map(Self::Sink).ok_or(DemoError::Usage(SINK)),
             "source" => one(words).and_then(number).map(Self::Source).ok_or(DemoError::Usage(SOURCE)),

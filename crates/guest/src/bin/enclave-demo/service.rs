@@ -55,6 +55,7 @@ const DRAIN_LIMIT: u64 = 1 << 20;
 fn perform(request: Request, stream: &Stream, reader: &mut BufReader<&Stream>) -> Result<Answer, DemoError> {
     match request {
         Request::Attest { nonce, user_data, public_key } => attestation::attest(nonce, user_data, public_key),
+        Request::AttestMany(count) => attestation::attest_many(count),
         Request::Describe => attestation::describe(),
         Request::Nsm(bytes) => attestation::raw(&bytes),
         Request::Echo => transfer::echo(stream, reader),

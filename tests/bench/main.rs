@@ -1,0 +1,36 @@
+//! `make bench`: the figures of docs/performance.md, each beside a peer measured in the same session.
+//!
+//! Runs where KVM can run a kernel. Absolute figures of the lab mean nothing outside it; ratios do.
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a benchmark that fails says so by ending"
+)]
+
+mod attestation;
+mod boot;
+mod loading;
+mod memory;
+mod peer;
+mod statistics;
+mod vsock;
+
+fn main() {
+    let wanted: Vec<String> = std::env::args().skip(1).collect();
+    let parts: [(&str, fn()); 5] = [
+        ("loading", loading::measure),
+        ("boot", boot::measure),
+        ("memory", memory::measure),
+        ("attestation", attestation::measure),
+        ("vsock", vsock::measure),
+    ];
+    for (name, measure) in parts {
+        if wanted.is_empty() || wanted.iter().any(|word| word == name) {
+            println!("\n## {name}\n");
+            measure();
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! vsock bytes per second each way and round trips per second, beside QEMU with the kernel's vhost-vsock.
+
+use std::io::{Read, Write};
+use std::time::{Duration, Instant};
+
+use tests::demo::PORT;
+use tests::enclave::Start;
+use tests::product::User;
+
+use crate::peer::{self, Peer};
+
+/// Bytes sent each way.
+const AMOUNT: usize = 64 << 20;
+/// Bytes of one write.
+const BLOCK: usize = 64 << 10;
+/// Round trips of 64 bytes.
+const ROUND_TRIPS: u32 = 1000;
+/// Connections opened one after the other.
+const CONNECTIONS: u32 = 200;
+
+/// What one host achieves.
+struct Figures {
+    to_guest: Duration,
+    to_host: Duration,
+    round_trips: Duration,
+    connections: Duration,
+}
+
+fn line(mut stream: impl Read) -> String {
+    let mut text = Vec::new();
+    let mut byte = [0];
+    while stream.read(&mut byte).unwrap() == 1 && byte != [b'\n'] {
+        text.push(byte[0]);
+    }
+    String::from_utf8(text).unwrap()
+}
+
+fn exercise<S>(mut connect: impl FnMut() -> S) -> Figures
+where
+    for<'a> &'a S: Read + Write,
+{
+    let block = vec![0; BLOCK];
+
+    let sink = connect();
+    let mut sink = &sink;
+    let began = Instant::now();
+    sink.write_all(format!("sink {AMOUNT}\n").as_bytes()).unwrap();
+    for _ in 0..AMOUNT / BLOCK {
+        sink.write_all(&block).unwrap();
+    }
+    assert!(line(&mut sink).starts_with("ok"));
+    let to_guest = began.elapsed();
+
+    let source = connect();
+    let mut source = &source;
+    let mut buffer = vec![0; BLOCK];
+    let began = Instant::now();
+    source.write_all(format!("source {AMOUNT}\n").as_bytes()).unwrap();
+    let mut received = 0;
+    while received < AMOUNT {
+        let read = source.read(&mut buffer).unwrap();
+        assert!(read > 0, "the guest stopped after {received} bytes");
+        received += read;
+    }
+    let to_host = began.elapsed();
+
+    let echo = connect();
+    let mut echo = &echo;
+    echo.write_all(b"echo\n").unwrap();
+    let mut small = [0x55; 64];
+    let began = Instant::now();
+    for _ in 0..ROUND_TRIPS {
+        echo.write_all(&small).unwrap();
+        echo.read_exact(&mut small).unwrap();
+    }
+    let round_trips = began.elapsed();
+
+    let began = Instant::now();
+    for _ in 0..CONNECTIONS {
+        let asked = connect();
+        let mut asked = &asked;
+        asked.write_all(b"cmdline\n").unwrap();
+        assert!(line(&mut asked).starts_with("ok"));
+    }
+    Figures { to_guest, to_host, round_trips, connections: began.elapsed() }
+}
+
+fn row(name: &str, figures: &Figures) {
+    let rate = |spent: Duration| AMOUNT as f64 / 1e6 / spent.as_secs_f64();
+    println!(
+        "| {name} | {:.0} MB/s | {:.0} MB/s | {:.0} | {:.3} ms | {:.2} ms |",
+        rate(figures.to_host),
+        rate(figures.to_guest),
+        f64::from(ROUND_TRIPS) / figures.round_trips.as_secs_f64(),
+        figures.round_trips.as_secs_f64() * 1e3 / f64::from(ROUND_TRIPS),
+        figures.connections.as_secs_f64() * 1e3 / f64::from(CONNECTIONS),
+    );
+}
+
+pub(crate) fn measure() {
+    let image = peer::image();
+    let user = User::new();
+    println!(
+        "| 64 KiB writes, 64-byte round trips | guest to host | host to guest | round trips a second | each | connect and ask |\n|---|---|---|---|---|---|"
+    );
+    let enclave = Start::new(&image, "vsock").cpus(1).run(&user);
+    let ours = exercise(|| enclave.connect(PORT).unwrap());
+    let _ = enclave.terminate().success();
+    row("`enclave run`", &ours);
+    let peer = Peer::new(&image);
+    let (_guest, _) = peer.boot(1, 256);
+    let theirs = exercise(|| Peer::connect(PORT));
+    row("QEMU microvm, vhost-vsock", &theirs);
+}
