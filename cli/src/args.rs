@@ -1,9 +1,10 @@
 //! The command line: commands, their options and their help texts.
 //!
-//! The contract is section "Commands" of docs/user-guide.md; clap makes help, man pages and shell
-//! completions from what is written here. One file for each group of commands.
+//! clap makes help, manual pages and shell completions from what is written here. One file for each group of
+//! commands. How they differ from nitro-cli's: docs/compatibility.md.
 
 mod attestation;
+mod build;
 mod image;
 mod lifecycle;
 
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use self::attestation::{AttestCommand, Bytes, PkiCommand, PkiInitArgs, Time, VerifyArgs};
+pub(crate) use self::build::BuildArgs;
 pub(crate) use self::image::{EifCommand, EifFilesArgs, EifVerifyArgs};
 pub(crate) use self::lifecycle::{
     ConnectArgs, CreateArgs, DescribeArgs, ImageArgs, NameArgs, RunArgs, StartArgs, TerminateArgs,
@@ -57,6 +59,8 @@ pub(crate) enum Command {
     Logs(NameOnlyArgs),
     /// Connect standard input and output to a vsock port of an enclave
     Connect(ConnectArgs),
+    /// Build an enclave image file, the same bytes for the same input
+    Build(Box<BuildArgs>),
     /// Look into enclave image files
     #[command(subcommand)]
     Eif(EifCommand),

@@ -57,12 +57,10 @@ pub(crate) fn client_failure(error: ClientError) -> Failure {
     split(&error.to_string(), next)
 }
 
-/// Messages of the libraries carry advice of their own after a semicolon: it becomes a next step.
+/// Messages of the libraries carry advice of their own after a semicolon: it replaces the general one.
 fn split(message: &str, next: &str) -> Failure {
-    match message.split_once("; ") {
-        Some((cause, advice)) => Failure::new(cause, format_args!("{advice}\n{next}")),
-        None => Failure::new(message, next),
-    }
+    let (cause, advice) = message.split_once("; ").unwrap_or((message, next));
+    Failure::new(cause, advice)
 }
 
 /// Why an enclave did not start, with the tail of its console in debug mode.
@@ -71,8 +69,12 @@ pub(crate) fn launch_failure(error: LaunchError) -> Failure {
         LaunchError::Client(error) => client_failure(error),
         LaunchError::Failed(failure) => {
             tell_console_tail(&failure);
-            let cause = format!("{}: {}", failure.reason, printable(&failure.message));
-            split(&cause, advice(failure.reason))
+            let message = printable(&failure.message);
+            let (cause, own) = message.split_once("; ").unwrap_or((&message, ""));
+            Failure::new(
+                format_args!("{}: {cause}", failure.reason),
+                format_args!("{own}\n{}", advice(failure.reason)).to_string().trim_start(),
+            )
         }
     }
 }

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use crate::error::{Failure, Result};
 use crate::paths;
@@ -16,18 +17,13 @@ const MAX_INFO_LEN: u64 = 64 * 1024;
 pub(crate) struct Kernel {
     /// The bzImage.
     pub(crate) file: PathBuf,
-    /// Its version, such as "6.12.57".
-    pub(crate) version: String,
-    /// SHA-256 of its configuration in hexadecimal, where it is known.
-    pub(crate) config_sha256: Option<String>,
-    /// Name and version of the source package, where known.
-    pub(crate) source_package: Option<String>,
-    /// SHA-256 of the source in hexadecimal, where it is known.
-    pub(crate) source_sha256: Option<String>,
+    /// Its version, such as "6.12.57", if something beside it tells.
+    pub(crate) version: Option<String>,
+    info: Info,
 }
 
 /// What `make build` writes beside a kernel. Keys that are not known are for others.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 struct Info {
     version: Option<String>,
     config_sha256: Option<String>,
@@ -57,15 +53,26 @@ pub(crate) fn kernel_at(file: PathBuf) -> Kernel {
     described(file, &info)
 }
 
-fn described(file: PathBuf, info: &Path) -> Kernel {
-    let info = read_info(info).unwrap_or_default();
-    Kernel {
-        file,
-        version: info.version.unwrap_or_else(|| "Unknown".to_owned()),
-        config_sha256: info.config_sha256,
-        source_package: info.source_package,
-        source_sha256: info.source_sha256,
+impl Kernel {
+    /// Where it comes from, for an image's metadata. `None` if nothing is known.
+    pub(crate) fn origin(&self) -> Option<Value> {
+        let known: Map<String, Value> = [
+            ("SourcePackage", &self.info.source_package),
+            ("SourceSHA256", &self.info.source_sha256),
+            ("ConfigSHA256", &self.info.config_sha256),
+        ]
+        .into_iter()
+        .filter_map(|(key, value)| {
+            Some((key.to_owned(), Value::from(value.as_deref().filter(|text| !text.is_empty())?)))
+        })
+        .collect();
+        (!known.is_empty()).then_some(Value::Object(known))
     }
+}
+
+fn described(file: PathBuf, info: &Path) -> Kernel {
+    let mut info = read_info(info).unwrap_or_default();
+    Kernel { file, version: info.version.take(), info }
 }
 
 fn read_info(path: &Path) -> Option<Info> {

@@ -21,6 +21,7 @@ mod paths;
 mod pki;
 mod placement;
 mod progress;
+mod rootfs;
 mod terminal;
 mod time;
 

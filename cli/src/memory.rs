@@ -122,8 +122,8 @@ mod tests {
         let mut bytes = [0; HEADER_LEN];
         bytes[..8].copy_from_slice(b".eif\0\x04\0\0");
         bytes[0x1b] = 3;
-        for index in 0..3 {
-            bytes[0x1c + index * 8 + 6] = 0x10 + index as u8;
+        for (index, page) in [0x10, 0x11, 0x12].into_iter().enumerate() {
+            bytes[0x1c + index * 8 + 6] = page;
         }
         bytes
     }

@@ -50,7 +50,8 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) image: ImageArgs,
 
-    /// Show the console from the first byte until the enclave ends (on standard error with -o json); implies --debug
+    /// Show the console from the first byte until the enclave ends (on standard error with -o json);
+    /// implies --debug. Ctrl-C then ends this command, not the enclave
     #[arg(long)]
     pub(crate) attach: bool,
 

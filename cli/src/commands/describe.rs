@@ -56,7 +56,8 @@ pub(crate) fn one(enclave: &Description) -> String {
     if let Some(status) = enclave.exit_status {
         fields.add("Exit status", format_args!("{status} (as the guest tells)"));
     }
-    if let Some(detail) = &enclave.exit_detail {
+    // With a status, the detail only repeats it.
+    if let (Some(detail), None) = (&enclave.exit_detail, enclave.exit_status) {
         fields.add("Detail", printable(detail));
     }
     for problem in &enclave.vsock_problems {

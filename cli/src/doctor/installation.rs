@@ -105,7 +105,11 @@ pub(super) fn guest_kernel() -> Finding {
     match guest::default_kernel() {
         Ok(kernel) => {
             let found = fs::canonicalize(&kernel.file).unwrap_or(kernel.file);
-            Finding::ok(CHECK, format!("{} ({})", found.display(), kernel.version), MEANING)
+            Finding::ok(
+                CHECK,
+                format!("{} ({})", found.display(), kernel.version.as_deref().unwrap_or("version unknown")),
+                MEANING,
+            )
         }
         Err(failure) => warn(from_failure(CHECK, MEANING, failure)),
     }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod attest;
+mod build;
 mod doctor;
 mod eif;
 mod enclaves;
