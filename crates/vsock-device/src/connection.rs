@@ -132,9 +132,11 @@ pub(crate) struct Connection {
     told_host: bool,
     guest_shutdown: u32,
     sent_shutdown: u32,
-    /// Whether the guest was asked for credit and has not answered.
+    /// Whether the guest is to be asked what it has consumed, or was asked and has not moved since.
     asked_for_credit: bool,
     credit_retries: u32,
+    /// When the question that has not been answered was put to the guest.
+    unanswered_since: Option<Instant>,
     /// Whether the connection stands in line for the guest's buffers.
     pub(crate) in_line: bool,
     pub(crate) deadline: Option<Instant>,
@@ -159,6 +161,7 @@ impl Connection {
             sent_shutdown: 0,
             asked_for_credit: false,
             credit_retries: 0,
+            unanswered_since: None,
             in_line: false,
             deadline: None,
         }
@@ -180,17 +183,25 @@ impl Connection {
 
     // ---- from the guest ------------------------------------------------------------------------------------------
 
-    /// Takes the credit that every packet of the guest carries.
-    pub(crate) fn take_credit(&mut self, header: &Header) -> Result<(), Broken> {
+    /// Takes the credit that every packet of the guest carries. True if that moved something.
+    pub(crate) fn take_credit(&mut self, header: &Header) -> Result<bool, Broken> {
         let before = self.peer.in_flight();
         self.peer
             .update(header.buf_alloc, header.fwd_cnt)
             .map_err(|_| Broken("the guest counts bytes that it was not sent"))?;
-        if self.peer.in_flight() < before {
+        self.forwarded(0);
+        let moved = self.peer.in_flight() < before;
+        if moved {
             self.asked_for_credit = false;
             self.credit_retries = 0;
         }
-        Ok(())
+        Ok(moved)
+    }
+
+    /// The guest has sent a credit update. True if it can only be the answer to a question: guests that do not know
+    /// the question send updates only when something has moved.
+    pub(crate) fn take_credit_update(&mut self, moved: bool) -> bool {
+        self.unanswered_since.take().is_some() && !moved
     }
 
     /// Takes the payload of a packet: to the host program as far as its socket takes it, the rest to the backlog.
@@ -380,7 +391,7 @@ impl Connection {
     fn forwarded(&mut self, bytes: usize) {
         // A backlog and a payload are at most as long as the credit, which is a u32.
         self.own.forward(u32::try_from(bytes).unwrap_or(u32::MAX));
-        if self.own.worth_reporting() && self.phase == Phase::Established {
+        if self.own.worth_reporting(self.peer.buf_alloc()) && self.phase == Phase::Established {
             self.owed.credit_update = true;
         }
     }
@@ -426,6 +437,7 @@ impl Connection {
             return Some(self.header(Operation::Shutdown, 0, self.sent_shutdown));
         }
         if std::mem::take(&mut self.owed.credit_request) {
+            self.unanswered_since.get_or_insert_with(Instant::now);
             return Some(self.header(Operation::CreditRequest, 0, 0));
         }
         if self.owed.credit_update {
@@ -490,22 +502,30 @@ impl Connection {
         }
     }
 
-    /// Bytes wait for credit: the guest is to be asked, unless it has been. Returns when to ask again, at first after
-    /// `retry`. A guest that makes room does not always say so by itself.
+    /// Bytes wait for credit: the guest is to be asked, unless it has been. Returns when to look again if nobody does
+    /// yet, at first after `retry`: an answer may come before the guest's application reads, and what it reads later
+    /// is not always told.
     pub(crate) fn ask_for_credit(&mut self, retry: Duration) -> Option<Duration> {
-        if self.asked_for_credit {
+        self.ask_soon();
+        if self.deadline.is_some() {
             return None;
         }
-        self.asked_for_credit = true;
-        self.owed.credit_request = true;
         let delay = retry.saturating_mul(1 << self.credit_retries.min(6));
         self.credit_retries = self.credit_retries.saturating_add(1);
         Some(delay)
     }
 
-    /// The time for an answer has passed: the guest may be asked again.
-    pub(crate) fn credit_answer_missing(&mut self) {
+    /// The guest is to be asked what it has consumed, unless it has been.
+    pub(crate) fn ask_soon(&mut self) {
+        if !std::mem::replace(&mut self.asked_for_credit, true) {
+            self.owed.credit_request = true;
+        }
+    }
+
+    /// The time has come to ask again. True if the guest has left a question unanswered for longer than `patience`.
+    pub(crate) fn ask_again(&mut self, patience: Duration) -> bool {
         self.asked_for_credit = false;
+        self.unanswered_since.is_some_and(|since| since.elapsed() >= patience)
     }
 }
 

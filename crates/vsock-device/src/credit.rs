@@ -6,6 +6,11 @@
 //! `buf_alloc`, in the first versions of that change together with the bytes. The protocol has no word for this. So
 //! [`PeerCredit`] counts each packet that the peer may still hold, charges it [`PACKET_OVERHEAD`], and waits, while
 //! the bytes gather in the host's socket, rather than send small packets to a peer that does not keep up.
+//!
+//! A peer that is waited for in this way has to say what it has consumed. Linux does so by itself only when its buffer
+//! is empty (since 6.8) or at least 64 KiB of it have become free that it has not told of, so it has to be asked. Old
+//! kernels (before 5.16) do not answer; they do not count packets either, and for them [`PeerCredit::trust`] ends the
+//! counting.
 
 use std::collections::VecDeque;
 
@@ -31,6 +36,8 @@ pub(crate) struct PeerCredit {
     consumed: u32,
     /// For each packet that may still be with the peer, `sent` as it was after it.
     packets: VecDeque<u32>,
+    /// Whether packets are not counted.
+    trusting: bool,
 }
 
 impl PeerCredit {
@@ -54,6 +61,26 @@ impl PeerCredit {
         Ok(())
     }
 
+    /// The peer's buffer, in bytes, as it said last.
+    pub(crate) fn buf_alloc(&self) -> u32 {
+        self.buf_alloc
+    }
+
+    /// From now on, only bytes count (`trusting`), or packets as well.
+    pub(crate) fn trust(&mut self, trusting: bool) {
+        self.trusting = trusting;
+        if trusting {
+            self.packets.clear();
+        }
+    }
+
+    /// Whether so much is under way that it is time to ask the peer what it has consumed.
+    pub(crate) fn half_used(&self) -> bool {
+        let packets = u32::try_from(self.packets.len()).unwrap_or(u32::MAX);
+        let cost = self.in_flight().saturating_add(packets.saturating_mul(PACKET_OVERHEAD));
+        cost > self.buf_alloc / 2 || self.packets.len() >= MAX_PACKETS / 2
+    }
+
     /// Bytes that the peer has not consumed, as far as we know.
     pub(crate) fn in_flight(&self) -> u32 {
         self.sent.wrapping_sub(self.consumed)
@@ -65,15 +92,19 @@ impl PeerCredit {
         let under_way = self.in_flight().saturating_add(planned_bytes);
         let free = self.buf_alloc.saturating_sub(under_way);
         let packets = self.packets.len() + planned_packets;
-        if packets == 0 {
+        if under_way == 0 {
             // A peer with next to no room gets what there is: waiting would not make it more.
             let overhead = if free > 4 * PACKET_OVERHEAD { PACKET_OVERHEAD } else { 0 };
             return capacity.min(free - overhead);
         }
-        if packets >= MAX_PACKETS {
+        if packets >= MAX_PACKETS && !self.trusting {
             return 0;
         }
-        let overhead = u32::try_from(packets + 1).map_or(u32::MAX, |n| n.saturating_mul(PACKET_OVERHEAD));
+        let overhead = match u32::try_from(packets + 1) {
+            _ if self.trusting => 0,
+            Ok(packets) => packets.saturating_mul(PACKET_OVERHEAD),
+            Err(_) => u32::MAX,
+        };
         let spare = free.saturating_sub(overhead);
         let least = capacity.min(WORTH_A_PACKET).min(self.buf_alloc / 4);
         if spare < least { 0 } else { capacity.min(spare) }
@@ -82,7 +113,9 @@ impl PeerCredit {
     /// A packet with `bytes` has been sent; `bytes` is at most what [`Self::next_packet`] allowed.
     pub(crate) fn sent(&mut self, bytes: u32) {
         self.sent = self.sent.wrapping_add(bytes);
-        self.packets.push_back(self.sent);
+        if !self.trusting {
+            self.packets.push_back(self.sent);
+        }
     }
 }
 
@@ -128,9 +161,11 @@ impl OwnCredit {
     }
 
     /// Whether the peer should be told what has left, even if there is nothing else to send: half of the buffer is
-    /// free that it does not know of. Less needs no word: then the peer knows of the other half.
-    pub(crate) fn worth_reporting(&self) -> bool {
-        self.forwarded.wrapping_sub(self.reported) >= self.buf_alloc / 2
+    /// free that it does not know of. Less needs no word: then the peer knows of the other half. `peer_buf_alloc` is
+    /// the peer's own buffer: recent Linux sends no more than that at a time, however large ours is.
+    pub(crate) fn worth_reporting(&self, peer_buf_alloc: u32) -> bool {
+        let used = self.buf_alloc.min(peer_buf_alloc);
+        self.forwarded.wrapping_sub(self.reported) >= (used / 2).max(1)
     }
 
     /// The count for a header that is about to be sent.
@@ -145,7 +180,7 @@ mod tests {
     use super::*;
 
     fn peer(buf_alloc: u32, start: u32) -> PeerCredit {
-        PeerCredit { buf_alloc, sent: start, consumed: start, packets: VecDeque::new() }
+        PeerCredit { buf_alloc, sent: start, consumed: start, packets: VecDeque::new(), trusting: false }
     }
 
     #[test]
@@ -177,7 +212,7 @@ mod tests {
         own.receive(100).unwrap();
         assert_eq!(own.receive(1), Err(CreditExceeded));
         own.forward(100);
-        assert!(own.worth_reporting());
+        assert!(own.worth_reporting(u32::MAX));
         assert_eq!(own.report(), 99);
         own.receive(100).unwrap();
     }
@@ -225,14 +260,43 @@ mod tests {
     }
 
     #[test]
+    fn a_peer_that_is_trusted_is_limited_by_bytes_alone() {
+        let mut credit = peer(256 * 1024, 0);
+        while credit.next_packet(10, 0, 0) > 0 {
+            credit.sent(10);
+        }
+        assert!(credit.in_flight() < 3000 && credit.half_used());
+        credit.trust(true);
+        for _ in 0..1000 {
+            assert_eq!(credit.next_packet(10, 0, 0), 10);
+            credit.sent(10);
+        }
+        assert!(credit.packets.is_empty());
+        credit.trust(false);
+        credit.sent(credit.next_packet(10, 0, 0));
+        assert_eq!(credit.packets.len(), 1);
+    }
+
+    #[test]
     fn half_the_buffer_unreported_is_worth_a_packet() {
         let mut own = OwnCredit::new(1000);
         own.receive(1000).unwrap();
         own.forward(499);
-        assert!(!own.worth_reporting());
+        assert!(!own.worth_reporting(1 << 20));
         own.forward(1);
-        assert!(own.worth_reporting());
+        assert!(own.worth_reporting(1 << 20));
         assert_eq!(own.report(), 500);
-        assert!(!own.worth_reporting());
+        assert!(!own.worth_reporting(1 << 20));
+    }
+
+    #[test]
+    fn a_peer_with_a_small_buffer_of_its_own_is_told_sooner() {
+        let mut own = OwnCredit::new(256 * 1024);
+        own.receive(64).unwrap();
+        own.forward(64);
+        assert!(own.worth_reporting(128));
+        assert!(!own.worth_reporting(130));
+        own.report();
+        assert!(!own.worth_reporting(0));
     }
 }

@@ -155,5 +155,8 @@ fn send_bytes(connection: &mut Connection, rx: &mut RxBuffers) -> Result<Bytes, 
         connection.peer.sent(length);
         header
     })?;
+    if connection.peer.half_used() {
+        connection.ask_soon();
+    }
     Ok(Bytes::Moved)
 }

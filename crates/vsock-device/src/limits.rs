@@ -29,8 +29,10 @@ pub struct Limits {
     /// How long a host program may read so little of what a guest wrote before it closed the connection that its
     /// socket takes no more.
     pub linger: Duration,
-    /// After which time to ask again for credit that the guest has not given, at first; doubled up to 64 times.
+    /// After which time to ask again for credit that the guest has not given, at first; doubled six times at most.
     pub credit_retry: Duration,
+    /// After which time a guest that has not answered such a question is taken for one that never does.
+    pub credit_answer: Duration,
 }
 
 impl Default for Limits {
@@ -43,7 +45,8 @@ impl Default for Limits {
             handshake: Duration::from_secs(10),
             close: Duration::from_secs(10),
             linger: Duration::from_secs(60),
-            credit_retry: Duration::from_millis(20),
+            credit_retry: Duration::from_millis(5),
+            credit_answer: Duration::from_millis(100),
         }
     }
 }

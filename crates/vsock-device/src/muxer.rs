@@ -50,6 +50,8 @@ pub(crate) struct Muxer<H> {
     next_local_port: u32,
     /// Whether there is a driver to talk to.
     pub(crate) active: bool,
+    /// Whether the guest answers when it is asked for its credit, once that is known.
+    guest_answers: Option<bool>,
 }
 
 impl<H: std::fmt::Debug> std::fmt::Debug for Muxer<H> {
@@ -86,6 +88,7 @@ impl<H: HostEnd> Muxer<H> {
             resets: VecDeque::new(),
             next_local_port: FIRST_LOCAL_PORT,
             active: false,
+            guest_answers: None,
         })
     }
 
@@ -103,6 +106,7 @@ impl<H: HostEnd> Muxer<H> {
     /// it closed.
     pub(crate) fn reset(&mut self) {
         self.active = false;
+        self.guest_answers = None;
         self.resets.clear();
         self.line.clear();
         for token in self.connections.tokens() {
@@ -159,9 +163,14 @@ impl<H: HostEnd> Muxer<H> {
             return;
         }
         match take(connection, header, operation, payload) {
-            Ok(report) => {
-                if let Some(report) = report {
-                    self.report(report);
+            Ok(taken) => {
+                match taken {
+                    Taken::Nothing => {}
+                    Taken::Report(report) => self.report(report),
+                    Taken::Answer => {
+                        connection.peer.trust(false);
+                        self.guest_answers = Some(true);
+                    }
                 }
                 self.after_packet(token, operation);
             }
@@ -430,7 +439,11 @@ impl<H: HostEnd> Muxer<H> {
                 self.break_off(token, Broken("the guest did not close in time"));
             }
             Phase::Established => {
-                connection.credit_answer_missing();
+                if connection.ask_again(self.limits.credit_answer) && self.guest_answers != Some(true) {
+                    tracing::debug!("the guest does not answer when it is asked for credit");
+                    self.guest_answers = Some(false);
+                    connection.peer.trust(true);
+                }
                 self.stand_in_line(token);
             }
             Phase::Draining if connection.owed.reset => {
@@ -461,7 +474,8 @@ impl<H: HostEnd> Muxer<H> {
     fn add(&mut self, key: Key, phase: Phase, host: HostSide) -> Option<Token> {
         let generous = self.generous < GENEROUS_CONNECTIONS;
         let buf_alloc = if generous { CREDIT_BYTES } else { SMALL_CREDIT_BYTES };
-        let connection = Box::new(Connection::new(key, phase, host, buf_alloc));
+        let mut connection = Box::new(Connection::new(key, phase, host, buf_alloc));
+        connection.peer.trust(self.guest_answers == Some(false));
         let token = self.connections.insert(connection)?;
         self.generous += usize::from(generous);
         self.by_key.insert(key, token);
@@ -553,29 +567,43 @@ impl<H: HostEnd> Muxer<H> {
     }
 }
 
+/// What a packet says beyond its connection.
+enum Taken {
+    /// Nothing.
+    Nothing,
+    /// The guest tells a service something.
+    Report(GuestReport),
+    /// The guest answers when it is asked for its credit.
+    Answer,
+}
+
 /// Applies a packet to its connection.
 fn take(
     connection: &mut Connection,
     header: &Header,
     operation: Option<Operation>,
     payload: Payload<'_>,
-) -> Result<Option<GuestReport>, Broken> {
+) -> Result<Taken, Broken> {
     if header.kind != TYPE_STREAM {
         return Err(Broken("not a stream packet"));
     }
-    connection.take_credit(header)?;
+    let moved = connection.take_credit(header)?;
     match (connection.phase, operation) {
         (Phase::Offering, Some(Operation::Response)) => connection.phase = Phase::Established,
         (Phase::Established, Some(Operation::ReadWrite)) => {
             if usize::try_from(header.length) != Ok(payload.length) {
                 return Err(Broken("a packet is shorter than it says"));
             }
-            return connection.take_payload(payload);
+            return Ok(connection.take_payload(payload)?.map_or(Taken::Nothing, Taken::Report));
         }
         (Phase::Established, Some(Operation::Shutdown)) => connection.take_shutdown(header.flags)?,
-        (Phase::Established, Some(Operation::CreditUpdate)) => {}
+        (Phase::Established, Some(Operation::CreditUpdate)) => {
+            if connection.take_credit_update(moved) {
+                return Ok(Taken::Answer);
+            }
+        }
         (Phase::Established, Some(Operation::CreditRequest)) => connection.owed.credit_update = true,
         _ => return Err(Broken("an operation that is not possible in this state")),
     }
-    Ok(None)
+    Ok(Taken::Nothing)
 }
