@@ -1,4 +1,5 @@
 //! What a contained process still holds, seen from inside one.
+#![allow(clippy::unwrap_used, reason = "a failed assumption is a failed test")]
 
 use std::os::fd::AsRawFd;
 use std::process::Command;

@@ -149,6 +149,10 @@ impl Supervisor {
                 },
                 Ok(Heard::End) => {
                     self.poller.remove(machine.link.as_fd());
+                    // It is ending, or it has closed its channel without: neither gets it any further.
+                    if self.end.is_none() {
+                        machine.process.kill();
+                    }
                     return;
                 }
                 Err(error) => {
