@@ -8,6 +8,8 @@ use super::processor::ProcessorError;
 
 /// MSRs in one of the filter's ranges. KVM takes up to 12288.
 const RANGE_LENGTH: u32 = 0x2000;
+/// Bytes of a bitmap with a bit for each MSR of a range.
+const BITMAP_LENGTH: usize = 0x2000 / 8;
 /// First numbers of the ranges: Intel's, KVM's, and AMD's two.
 const RANGE_BASES: [u32; 4] = [0, 0x4B56_4000, 0xC000_0000, 0xC001_0000];
 
@@ -20,17 +22,18 @@ const MTRR_DEFAULT_TYPE: u32 = 0x2FF;
 /// MTRRs on, and all memory of type write-back: there is no firmware that would say so.
 const MTRR_ON_WRITE_BACK: u64 = 1 << 11 | 6;
 
-/// Bits of one range that the list allows.
-fn bitmap(base: u32, allows: impl Fn(Access) -> bool) -> Vec<u8> {
-    (0..RANGE_LENGTH / 8)
-        .map(|byte| {
-            (0..8).fold(0, |bits, bit| {
-                let number = base | byte << 3 | bit;
-                let listed = MSRS.iter().any(|rule| rule.numbers.contains(&number) && allows(rule.access));
-                bits | u8::from(listed) << bit
-            })
-        })
-        .collect()
+/// Bits of the range that begins at `base`, set where the list allows one of these accesses.
+fn bitmap(base: u32, accesses: [Access; 2]) -> Vec<u8> {
+    let mut bits = vec![0u8; BITMAP_LENGTH];
+    let listed =
+        MSRS.iter().filter(|rule| accesses.contains(&rule.access)).flat_map(|rule| rule.numbers.clone());
+    for bit in listed.filter_map(|number| number.checked_sub(base)) {
+        let byte = usize::try_from(bit / 8).unwrap_or(usize::MAX);
+        if let Some(byte) = bits.get_mut(byte) {
+            *byte |= 1 << (bit % 8);
+        }
+    }
+    bits
 }
 
 /// Denies the guest every MSR outside the allow list: such an access raises #GP.
@@ -47,8 +50,7 @@ pub fn restrict(vm: &VmFd) -> Result<(), ProcessorError> {
     ];
     let bitmaps: Vec<_> = RANGE_BASES
         .into_iter()
-        .flat_map(|base| directions.iter().map(move |(flags, access)| (base, flags, access)))
-        .map(|(base, flags, accesses)| (base, *flags, bitmap(base, |access| accesses.contains(&access))))
+        .flat_map(|base| directions.map(|(flags, accesses)| (base, flags, bitmap(base, accesses))))
         .collect();
     let ranges: Vec<_> = bitmaps
         .iter()
@@ -76,5 +78,41 @@ pub fn set_initial(vcpu: &VcpuFd) -> Result<(), ProcessorError> {
         Ok(())
     } else {
         Err(ProcessorError::MissingFeature("MISC_ENABLE and MTRRs"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn allows(bitmap: &[u8], bit: usize) -> bool {
+        bitmap[bit / 8] >> (bit % 8) & 1 == 1
+    }
+
+    #[test]
+    fn every_listed_msr_lies_in_a_range_of_the_filter() {
+        for rule in MSRS {
+            let covered = RANGE_BASES
+                .iter()
+                .any(|base| rule.numbers.start() >= base && *rule.numbers.end() < base + RANGE_LENGTH);
+            assert!(covered, "{:#x?}", rule.numbers);
+        }
+    }
+
+    #[test]
+    fn bitmaps_hold_the_list_and_nothing_else() {
+        let readable = bitmap(0, [Access::Read, Access::Both]);
+        let writable = bitmap(0, [Access::Write, Access::Both]);
+        assert_eq!(readable.len(), 1024);
+        // TSC both ways; ARCH_CAPABILITIES read; PRED_CMD written; performance counters neither.
+        assert!(allows(&readable, 0x10) && allows(&writable, 0x10));
+        assert!(allows(&readable, 0x10A) && !allows(&writable, 0x10A));
+        assert!(!allows(&readable, 0x49) && allows(&writable, 0x49));
+        for counter in [0xC1, 0x186, 0x38D, 0x38F, 0x309, 0x345] {
+            assert!(!allows(&readable, counter) && !allows(&writable, counter));
+        }
+        // VMX's capabilities, and AMD's switch for SVM.
+        assert!((0x480..=0x493).all(|number| !allows(&readable, number)));
+        assert!(!allows(&bitmap(0xC001_0000, [Access::Read, Access::Both]), 0x114));
     }
 }

@@ -1,0 +1,172 @@
+//! A request to the security module, as Linux's drivers make it: two chains, one notification.
+
+use std::os::fd::AsFd;
+
+use enclave_hypervisor::exit_reason::ExitReason;
+use rustix::net::{RecvFlags, SendFlags, recv, send};
+use vm_memory::{Bytes, GuestAddress};
+
+use crate::code::Code;
+use crate::guest::{SMALL, can_run, load, start};
+use crate::vm_support::{Memory, Vm};
+
+/// Registers of the NSM device.
+const NSM: u64 = 0xD000_1000;
+
+/// Where the driver has its things.
+const DESCRIPTORS: u64 = 0x20_0000;
+const AVAILABLE: u64 = 0x20_1000;
+const USED: u64 = 0x20_2000;
+const REQUEST: u64 = 0x20_3000;
+const RESPONSE: u64 = 0x20_4000;
+
+/// Two descriptors, each a chain, both available: what a driver prepares before it notifies.
+fn prepare_queue(memory: &Memory, request: &[u8], response_length: u32) {
+    let write = |address, bytes: &[u8]| memory.mapped.write_slice(bytes, GuestAddress(address)).unwrap();
+    write(REQUEST, request);
+    let descriptor = |address: u64, length: u32, flags: u16| {
+        let mut bytes = address.to_le_bytes().to_vec();
+        bytes.extend_from_slice(&length.to_le_bytes());
+        bytes.extend_from_slice(&flags.to_le_bytes());
+        bytes.extend_from_slice(&0u16.to_le_bytes());
+        bytes
+    };
+    write(DESCRIPTORS, &descriptor(REQUEST, request.len().try_into().unwrap(), 0));
+    write(DESCRIPTORS + 16, &descriptor(RESPONSE, response_length, 2));
+    // Flags, index 2, descriptors 0 and 1.
+    write(AVAILABLE, &[0, 0, 2, 0, 0, 0, 1, 0]);
+}
+
+/// Brings the device up and notifies it.
+fn drive() -> Code {
+    let register = |code: Code, offset: u64, value: u32| code.store(NSM + offset, value);
+    let addresses = [(0x80, DESCRIPTORS), (0x90, AVAILABLE), (0xA0, USED)];
+    let mut code = Code::new();
+    for (offset, value) in [
+        (0x70, 0), // reset
+        (0x70, 1), // acknowledge
+        (0x70, 3), // driver
+        (0x24, 1), // the upper half of the features:
+        (0x20, 1), // VIRTIO_F_VERSION_1
+        (0x24, 0),
+        (0x20, 0),
+        (0x70, 11), // features are fine
+        (0x30, 0),
+        (0x38, 2),
+    ] {
+        code = register(code, offset, value);
+    }
+    for (offset, address) in addresses {
+        code = register(code, offset, u32::try_from(address).unwrap());
+        code = register(code, offset + 4, 0);
+    }
+    code = register(code, 0x44, 1);
+    code = register(code, 0x70, 15);
+    register(code, 0x50, 0)
+}
+
+/// Takes one request and answers it.
+fn answer(vm: &Vm, response: &[u8]) -> Vec<u8> {
+    let mut request = vec![0; 0x2000];
+    let (length, _) = recv(vm.security_module.as_fd(), &mut request, RecvFlags::empty()).unwrap();
+    request.truncate(length);
+    send(vm.security_module.as_fd(), response, SendFlags::NOSIGNAL).unwrap();
+    request
+}
+
+/// The used ring's two entries: head and length.
+fn used(memory: &Memory) -> [(u32, u32); 2] {
+    let word = |index: u64| memory.mapped.read_obj::<u32>(GuestAddress(USED + 4 + index * 4)).unwrap();
+    [(word(0), word(1)), (word(2), word(3))]
+}
+
+fn exchange(request: &[u8], response: &[u8], room: u32) -> (Memory, Vec<u8>) {
+    let memory = Memory::new(SMALL);
+    prepare_queue(&memory, request, room);
+    // Both are used: flags 0, index 2. Then the interrupt's reason: a used buffer.
+    let code = drive().wait_for(USED, 2 << 16).wait_for(NSM + 0x60, 1).reset();
+    let entry = load(&memory, &code);
+    let vm = start(&memory, entry, 1, true);
+    let received = answer(&vm, response);
+    assert_eq!(vm.wait().reason, ExitReason::GuestReset);
+    (memory, received)
+}
+
+#[test]
+fn a_request_as_two_chains_is_answered_in_the_second() {
+    if !can_run() {
+        return;
+    }
+    let (memory, received) = exchange(b"\x69GetRandom", b"\xA1 an answer", 0x3000);
+    assert_eq!(received, b"\x69GetRandom");
+    assert_eq!(used(&memory), [(0, 0), (1, 11)]);
+    let mut answer = [0; 12];
+    memory.mapped.read_slice(&mut answer, GuestAddress(RESPONSE)).unwrap();
+    assert_eq!(&answer, b"\xA1 an answer\0");
+}
+
+#[test]
+fn an_answer_that_does_not_fit_becomes_an_error() {
+    if !can_run() {
+        return;
+    }
+    let (memory, _) = exchange(b"\x6BDescribeNSM", &[0xFF; 100], 99);
+    let error = b"\xA1\x65Error\x6EBufferTooSmall";
+    assert_eq!(used(&memory), [(0, 0), (1, u32::try_from(error.len()).unwrap())]);
+    let mut answer = vec![0; error.len()];
+    memory.mapped.read_slice(&mut answer, GuestAddress(RESPONSE)).unwrap();
+    assert_eq!(answer, error);
+}
+
+#[test]
+fn a_buffer_of_one_byte_gets_one_byte() {
+    if !can_run() {
+        return;
+    }
+    let (memory, _) = exchange(b"\x6BDescribeNSM", &[0xFF; 100], 1);
+    assert_eq!(used(&memory), [(0, 0), (1, 1)]);
+    assert_eq!(memory.mapped.read_obj::<u16>(GuestAddress(RESPONSE)).unwrap(), 0xA1);
+}
+
+#[test]
+fn a_dead_security_module_is_an_error_not_a_wait() {
+    if !can_run() {
+        return;
+    }
+    let memory = Memory::new(SMALL);
+    prepare_queue(&memory, b"\x69GetRandom", 0x3000);
+    let entry = load(&memory, &drive().wait_for(USED, 2 << 16).reset());
+    let mut vm = Vm::prepare(crate::guest::program(), &[0], true, false);
+    vm.drop_security_module();
+    vm.boot(&memory, entry);
+    assert_eq!(vm.wait().reason, ExitReason::GuestReset);
+    let mut answer = [0; 21];
+    memory.mapped.read_slice(&mut answer, GuestAddress(RESPONSE)).unwrap();
+    assert_eq!(&answer, b"\xA1\x65Error\x6DInternalError");
+}
+
+#[test]
+fn a_reset_forgets_the_request_and_its_late_answer() {
+    if !can_run() {
+        return;
+    }
+    let memory = Memory::new(SMALL);
+    prepare_queue(&memory, b"\x69GetRandom", 0x3000);
+    // Asks, resets the device at a sign from outside, and asks the same again.
+    let sign = 0x20_8000;
+    let code = drive().print("1").wait_for(sign, 1);
+    let again = drive().wait_for(USED, 2 << 16).reset();
+    let entry = load(&memory, &code.raw(again.bytes()));
+    let vm = start(&memory, entry, 1, true);
+    let mut request = [0; 64];
+    recv(vm.security_module.as_fd(), &mut request, RecvFlags::empty()).unwrap();
+    memory.mapped.write_obj(1u32, GuestAddress(sign)).unwrap();
+    recv(vm.security_module.as_fd(), &mut request, RecvFlags::empty()).unwrap();
+    for response in [b"first", b"other"] {
+        send(vm.security_module.as_fd(), response, SendFlags::NOSIGNAL).unwrap();
+    }
+    assert_eq!(vm.wait().reason, ExitReason::GuestReset);
+    let mut answer = [0; 5];
+    memory.mapped.read_slice(&mut answer, GuestAddress(RESPONSE)).unwrap();
+    assert_eq!(&answer, b"other");
+}
