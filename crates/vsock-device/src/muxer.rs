@@ -4,30 +4,27 @@
 //! is remembered, either by their connection or, if there is none, in a bounded list of resets. So neither direction
 //! can stall the other, as happens where one queue waits for the other.
 
+mod guest;
+mod host;
+mod time;
+
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
-use std::time::{Duration, Instant};
+use std::os::fd::{AsFd, BorrowedFd};
 
-use crate::connection::{Broken, Connection, HostSide, Interest, Key, Payload, Phase};
-use crate::handshake::{Handshake, Said};
-use crate::host::{ConnectRequest, HostEnd, HostEvent};
+use self::host::FIRST_LOCAL_PORT;
+use crate::connection::{Broken, Connection, HostSide, Interest, Key, Phase};
+use crate::handshake::Handshake;
+use crate::host::HostEnd;
 use crate::limits::{CREDIT_BYTES, GENEROUS_CONNECTIONS, Limits, SMALL_CREDIT_BYTES};
-use crate::packet::{Header, Operation, TYPE_STREAM};
-use crate::poll::{Occurrence, Poller, Readiness, Source};
-use crate::services::{CID_HOST, CID_PARENT, GuestReport, Service};
+use crate::packet::Header;
+use crate::poll::{Poller, Source};
+use crate::services::GuestReport;
 use crate::slab::{Slab, Token};
 use crate::timers::Timers;
 
 /// Who is told what the guest reports.
 pub(crate) type Reporter = Box<dyn FnMut(GuestReport) + Send>;
-
-/// Ports of the host's end for connections that the host begins: from here up, as Firecracker does, so that they
-/// cannot be mistaken for ports that somebody listens on.
-const FIRST_LOCAL_PORT: u32 = 1 << 30;
-
-/// The most events of the host's end that are dealt with in one turn.
-const HOST_EVENTS: usize = 64;
 
 /// All connections, and what they wait for.
 pub(crate) struct Muxer<H> {
@@ -125,352 +122,6 @@ impl<H: HostEnd> Muxer<H> {
         }
     }
 
-    // ---- from the guest ------------------------------------------------------------------------------------------
-
-    /// Deals with a packet from the guest.
-    pub(crate) fn take_packet(&mut self, header: &Header, payload: Payload<'_>) {
-        if header.src_cid != self.guest_cid {
-            tracing::debug!(cid = header.src_cid, "dropped a packet that pretends to come from elsewhere");
-            return;
-        }
-        let operation = Operation::from_number(header.operation);
-        let ours = header.dst_cid == CID_HOST || header.dst_cid == CID_PARENT;
-        let key = Key::of(header);
-        let known = self.by_key.get(&key).copied().filter(|_| ours);
-        match (known, operation) {
-            (Some(token), operation) => self.take_known(token, header, operation, payload),
-            (None, Some(Operation::Reset)) => {}
-            (None, Some(Operation::Request)) if ours && header.kind == TYPE_STREAM => {
-                self.take_request(key, header);
-            }
-            (None, _) => self.refuse(header),
-        }
-    }
-
-    /// A packet of a connection that there is.
-    fn take_known(
-        &mut self,
-        token: Token,
-        header: &Header,
-        operation: Option<Operation>,
-        payload: Payload<'_>,
-    ) {
-        let Some(connection) = self.connections.get_mut(token) else { return };
-        if operation == Some(Operation::Reset) {
-            return self.guest_has_reset(token);
-        }
-        if matches!(connection.phase, Phase::Resetting | Phase::Draining) {
-            return;
-        }
-        match take(connection, header, operation, payload) {
-            Ok(taken) => {
-                match taken {
-                    Taken::Nothing => {}
-                    Taken::Report(report) => self.report(report),
-                    Taken::Answer => {
-                        connection.peer.trust(false);
-                        self.guest_answers = Some(true);
-                    }
-                }
-                self.after_packet(token, operation);
-            }
-            Err(broken) => self.break_off(token, broken),
-        }
-    }
-
-    /// What a packet changes beyond its own connection.
-    fn after_packet(&mut self, token: Token, operation: Option<Operation>) {
-        let Some(connection) = self.connections.get_mut(token) else { return };
-        match connection.phase {
-            Phase::Established if operation == Some(Operation::Response) => {
-                self.answer_program(token);
-            }
-            Phase::Draining => self.set_deadline(token, self.limits.linger),
-            _ => {}
-        }
-        self.stand_in_line(token);
-    }
-
-    fn guest_has_reset(&mut self, token: Token) {
-        let Some(connection) = self.connections.get_mut(token) else { return };
-        connection.owed.reset = false;
-        let key = connection.key;
-        if connection.phase == Phase::Draining {
-            self.by_key.remove(&key);
-        } else {
-            self.remove(token);
-        }
-    }
-
-    /// The guest wants to connect.
-    fn take_request(&mut self, key: Key, header: &Header) {
-        let service = Service::at(key.host_cid, key.host_port);
-        let host = service.map_or(HostSide::Pending, HostSide::Service);
-        let Some(token) = self.add(key, Phase::Connecting, host) else {
-            tracing::debug!(port = key.host_port, "refused a connection: the enclave has too many");
-            return self.refuse(header);
-        };
-        let Some(connection) = self.connections.get_mut(token) else { return };
-        if let Err(broken) = connection.take_credit(header) {
-            return self.break_off(token, broken);
-        }
-        if matches!(connection.host, HostSide::Service(_)) {
-            self.accept(token);
-        } else {
-            self.set_deadline(token, self.limits.connect);
-            self.host.connect(ConnectRequest(Source::Connection(token).encode()), key.host_port);
-        }
-    }
-
-    fn accept(&mut self, token: Token) {
-        self.clear_deadline(token);
-        if let Some(connection) = self.connections.get_mut(token) {
-            connection.phase = Phase::Established;
-            connection.owed.response = true;
-        }
-        self.stand_in_line(token);
-    }
-
-    /// Answers a packet that belongs to no connection.
-    fn refuse(&mut self, header: &Header) {
-        if self.resets.len() < self.limits.resets {
-            self.resets.push_back(header.reset());
-        } else {
-            tracing::debug!("dropped a reset: the guest takes none");
-        }
-    }
-
-    /// The guest accepted a connection that a host program wanted.
-    fn answer_program(&mut self, token: Token) {
-        self.clear_deadline(token);
-        let Some(connection) = self.connections.get_mut(token) else { return };
-        let answer = format!("OK {}\n", connection.key.guest_port);
-        let sent = connection
-            .stream()
-            .map(|stream| rustix::net::send(stream, answer.as_bytes(), crate::connection::NEVER_WAIT));
-        // Nothing was sent to the program before, so a socket without room for a line is no socket to serve.
-        if sent != Some(Ok(answer.len())) {
-            self.break_off(token, Broken("the host program takes no answer"));
-        }
-    }
-
-    fn report(&mut self, report: GuestReport) {
-        let reported = match report {
-            GuestReport::Heartbeat => &mut self.heartbeat_reported,
-            GuestReport::ApplicationEnded(_) => &mut self.end_reported,
-        };
-        if !std::mem::replace(reported, true) {
-            (self.reporter)(report);
-        }
-    }
-
-    // ---- from the host -------------------------------------------------------------------------------------------
-
-    /// Deals with an event. Kicks need nothing: the device looks at its queues whenever it works.
-    pub(crate) fn take_event(&mut self, event: &Occurrence) {
-        match event.source {
-            Source::Kick(_) | Source::Again => {}
-            Source::Host => self.take_host_events(),
-            Source::Timer => self.take_timeouts(),
-            Source::Connection(token) => self.take_readiness(token, event.ready),
-            Source::Handshake(token) => self.take_handshake(token),
-        }
-    }
-
-    fn take_host_events(&mut self) {
-        for _ in 0..HOST_EVENTS {
-            match self.host.next_event() {
-                Some(HostEvent::Connected { request, stream }) => self.connected(request, stream),
-                Some(HostEvent::Refused { request }) => {
-                    if let Some(token) = self.connecting(request) {
-                        self.break_off(token, Broken("nobody listens there"));
-                    }
-                }
-                Some(HostEvent::Incoming { stream }) => self.incoming(stream),
-                None => return,
-            }
-        }
-    }
-
-    fn connected(&mut self, request: ConnectRequest, stream: OwnedFd) {
-        let Some(token) = self.connecting(request) else { return };
-        if self.attach(token, stream) {
-            self.accept(token);
-        }
-    }
-
-    /// Gives a connection its stream. False if that failed: the connection is then broken off.
-    fn attach(&mut self, token: Token, stream: OwnedFd) -> bool {
-        use std::os::fd::AsFd;
-        if let Err(error) = self.poller.watch_stream(stream.as_fd(), Source::Connection(token)) {
-            tracing::warn!(%error, "cannot watch a stream");
-            self.break_off(token, Broken("the host cannot watch the stream"));
-            return false;
-        }
-        if let Some(connection) = self.connections.get_mut(token) {
-            connection.host = HostSide::Stream(stream);
-        }
-        true
-    }
-
-    /// The connection that a request of ours was for, if it still waits for the answer.
-    fn connecting(&mut self, request: ConnectRequest) -> Option<Token> {
-        let Some(Source::Connection(token)) = Source::decode(request.0) else { return None };
-        let connection = self.connections.get_mut(token)?;
-        let waits = connection.phase == Phase::Connecting && matches!(connection.host, HostSide::Pending);
-        waits.then_some(token)
-    }
-
-    fn take_readiness(&mut self, token: Token, ready: Readiness) {
-        let Some(connection) = self.connections.get_mut(token) else { return };
-        let before = connection.backlog_bytes();
-        connection.take_readiness(ready.readable, ready.writable, ready.hung_up);
-        let left = connection.backlog_bytes();
-        if connection.phase == Phase::Draining {
-            if left == 0 && !connection.owed.reset {
-                return self.remove(token);
-            } else if left == 0 {
-                connection.phase = Phase::Resetting;
-            } else if left < before {
-                self.set_deadline(token, self.limits.linger);
-            }
-        }
-        self.stand_in_line(token);
-    }
-
-    fn incoming(&mut self, stream: OwnedFd) {
-        use std::os::fd::AsFd;
-        let deadline = Instant::now() + self.limits.handshake;
-        if !self.active || self.handshakes.is_full() {
-            tracing::debug!("closed a host program's connection: no driver, or too many at a time");
-            return;
-        }
-        let Some(token) = self.handshakes.insert(Handshake { stream, deadline }) else { return };
-        self.timers.set(deadline, Source::Handshake(token));
-        let Some(handshake) = self.handshakes.get_mut(token) else { return };
-        let watched = self.poller.watch_stream(handshake.stream.as_fd(), Source::Handshake(token));
-        if let Err(error) = watched {
-            tracing::warn!(%error, "cannot watch a stream");
-            self.drop_handshake(token);
-        }
-    }
-
-    fn take_handshake(&mut self, token: Token) {
-        let Some(handshake) = self.handshakes.get_mut(token) else { return };
-        match handshake.read() {
-            Said::Incomplete => {}
-            Said::Nonsense => drop(self.drop_handshake(token)),
-            Said::Port(port) => {
-                if let Some(stream) = self.drop_handshake(token) {
-                    self.offer(stream, port);
-                }
-            }
-        }
-    }
-
-    fn drop_handshake(&mut self, token: Token) -> Option<OwnedFd> {
-        use std::os::fd::AsFd;
-        let handshake = self.handshakes.remove(token)?;
-        self.poller.forget(handshake.stream.as_fd());
-        self.timers.cancel(handshake.deadline, Source::Handshake(token));
-        Some(handshake.stream)
-    }
-
-    /// Offers the guest a connection to its `port`.
-    fn offer(&mut self, stream: OwnedFd, port: u32) {
-        let Some(key) = self.local_key(port) else { return };
-        let Some(token) = self.add(key, Phase::Offering, HostSide::Pending) else {
-            tracing::debug!(port, "closed a host program's connection: the enclave has too many");
-            return;
-        };
-        if self.attach(token, stream) {
-            if let Some(connection) = self.connections.get_mut(token) {
-                connection.owed.request = true;
-            }
-            self.set_deadline(token, self.limits.connect);
-            self.stand_in_line(token);
-        } else {
-            self.remove(token);
-        }
-    }
-
-    /// An unused port of the host for a connection to `guest_port`. Such connections come from the parent's CID, as
-    /// applications made for AWS expect.
-    fn local_key(&mut self, guest_port: u32) -> Option<Key> {
-        // There are more ports than connections, so that this many tries always find one.
-        for _ in 0..=self.limits.connections {
-            let host_port = self.next_local_port;
-            let next = host_port.wrapping_add(1);
-            self.next_local_port = if next == u32::MAX { FIRST_LOCAL_PORT } else { next };
-            let key = Key { host_cid: CID_PARENT, host_port, guest_cid: self.guest_cid, guest_port };
-            if !self.by_key.contains_key(&key) {
-                return Some(key);
-            }
-        }
-        None
-    }
-
-    // ---- time ----------------------------------------------------------------------------------------------------
-
-    fn take_timeouts(&mut self) {
-        self.timers.acknowledge();
-        let now = Instant::now();
-        while let Some((deadline, source)) = self.timers.expired(now) {
-            match source {
-                Source::Handshake(token) => drop(self.drop_handshake(token)),
-                Source::Connection(token) => self.connection_timed_out(token, deadline),
-                _ => {}
-            }
-        }
-    }
-
-    fn connection_timed_out(&mut self, token: Token, deadline: Instant) {
-        let Some(connection) = self.connections.get_mut(token) else { return };
-        if connection.deadline != Some(deadline) {
-            return;
-        }
-        connection.deadline = None;
-        match connection.phase {
-            Phase::Connecting => self.break_off(token, Broken("the host's end did not answer in time")),
-            // A guest that was never asked need not hear that the question is off.
-            Phase::Offering if connection.owed.request => self.remove(token),
-            Phase::Offering => self.break_off(token, Broken("the guest did not answer in time")),
-            Phase::Established if connection.awaits_close() => {
-                self.break_off(token, Broken("the guest did not close in time"));
-            }
-            Phase::Established => {
-                if connection.ask_again(self.limits.credit_answer) && self.guest_answers != Some(true) {
-                    tracing::debug!("the guest does not answer when it is asked for credit");
-                    self.guest_answers = Some(false);
-                    connection.peer.trust(true);
-                }
-                self.stand_in_line(token);
-            }
-            Phase::Draining if connection.owed.reset => {
-                self.break_off(token, Broken("the host program did not read in time"));
-            }
-            Phase::Draining => self.remove(token),
-            Phase::Resetting => {}
-        }
-    }
-
-    pub(crate) fn set_deadline(&mut self, token: Token, after: Duration) {
-        self.clear_deadline(token);
-        let Some(connection) = self.connections.get_mut(token) else { return };
-        let deadline = Instant::now() + after;
-        connection.deadline = Some(deadline);
-        self.timers.set(deadline, Source::Connection(token));
-    }
-
-    fn clear_deadline(&mut self, token: Token) {
-        let Some(connection) = self.connections.get_mut(token) else { return };
-        if let Some(deadline) = connection.deadline.take() {
-            self.timers.cancel(deadline, Source::Connection(token));
-        }
-    }
-
-    // ---- the table -----------------------------------------------------------------------------------------------
-
     fn add(&mut self, key: Key, phase: Phase, host: HostSide) -> Option<Token> {
         let generous = self.generous < GENEROUS_CONNECTIONS;
         let buf_alloc = if generous { CREDIT_BYTES } else { SMALL_CREDIT_BYTES };
@@ -513,7 +164,6 @@ impl<H: HostEnd> Muxer<H> {
         tracing::debug!(reason = reason.0, port = connection.key.host_port, "vsock connection reset");
         connection.break_off();
         if let HostSide::Stream(stream) = std::mem::replace(&mut connection.host, HostSide::Pending) {
-            use std::os::fd::AsFd;
             self.poller.forget(stream.as_fd());
         }
         self.stand_in_line(token);
@@ -565,45 +215,4 @@ impl<H: HostEnd> Muxer<H> {
     pub(crate) fn event_source(&self) -> BorrowedFd<'_> {
         self.poller.event_source()
     }
-}
-
-/// What a packet says beyond its connection.
-enum Taken {
-    /// Nothing.
-    Nothing,
-    /// The guest tells a service something.
-    Report(GuestReport),
-    /// The guest answers when it is asked for its credit.
-    Answer,
-}
-
-/// Applies a packet to its connection.
-fn take(
-    connection: &mut Connection,
-    header: &Header,
-    operation: Option<Operation>,
-    payload: Payload<'_>,
-) -> Result<Taken, Broken> {
-    if header.kind != TYPE_STREAM {
-        return Err(Broken("not a stream packet"));
-    }
-    let moved = connection.take_credit(header)?;
-    match (connection.phase, operation) {
-        (Phase::Offering, Some(Operation::Response)) => connection.phase = Phase::Established,
-        (Phase::Established, Some(Operation::ReadWrite)) => {
-            if usize::try_from(header.length) != Ok(payload.length) {
-                return Err(Broken("a packet is shorter than it says"));
-            }
-            return Ok(connection.take_payload(payload)?.map_or(Taken::Nothing, Taken::Report));
-        }
-        (Phase::Established, Some(Operation::Shutdown)) => connection.take_shutdown(header.flags)?,
-        (Phase::Established, Some(Operation::CreditUpdate)) => {
-            if connection.take_credit_update(moved) {
-                return Ok(Taken::Answer);
-            }
-        }
-        (Phase::Established, Some(Operation::CreditRequest)) => connection.owed.credit_update = true,
-        _ => return Err(Broken("an operation that is not possible in this state")),
-    }
-    Ok(Taken::Nothing)
 }

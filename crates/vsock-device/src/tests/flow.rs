@@ -251,7 +251,7 @@ fn settle(guest: &mut Guest, streams: &mut [Stream]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(virtio::testing::cases(96)))]
+    #![proptest_config(ProptestConfig::with_cases(virtio::testing::cases(48)))]
 
     #[test]
     fn bytes_arrive_whatever_the_schedule(
