@@ -199,7 +199,8 @@ fn a_flood_that_has_to_be_refused_does_not_silence_connections() {
 
 #[test]
 fn an_idle_device_does_not_wake_anybody() {
-    let mut guest = Guest::new();
+    let limits = Limits { credit_retry: Duration::from_secs(3600), ..Limits::default() };
+    let mut guest = Guest::with_limits(limits);
     let mut program = connect(&mut guest, 1000, (3, 80));
     let _silent = guest.programs.connect(b"CONN");
     // Readable, but without credit.
