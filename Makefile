@@ -1,8 +1,9 @@
 # The project's entry points. Each installs what it needs first; what they do in detail is in tools/.
+target := $(or $(CARGO_TARGET_DIR),target)
 MAKEFLAGS += --no-print-directory
 SHELL := /bin/sh
 
-.PHONY: help build test lab check clean
+.PHONY: help build run test lab bench check soak fuzz clean
 help: ## Say what can be made
 	@sed -n 's/^\([a-z]*\):.* ## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
 
@@ -12,7 +13,11 @@ build: ## Binaries, static guest programs and the guest kernel
 	@tools/build-guest-programs
 	@enclave-init/kernel/build >/dev/null
 
-test: build ## All tests, the boots of a real Linux guest included
+run: build ## A demo: build an image, boot it, verify its attestation document, terminate it
+	@tools/lab tools/run-demo "$(target)/release"
+
+test: ## All tests, the boots of a real Linux guest included
+	@tools/setup
 	@tools/run-tests
 
 lab: ## Run CMD='...' where KVM can run a kernel: on this machine if it can, else in the nested lab
@@ -20,9 +25,19 @@ lab: ## Run CMD='...' where KVM can run a kernel: on this machine if it can, els
 	@tools/lab sh -c "$$LAB_COMMAND"
 lab: export LAB_COMMAND := $(value CMD)
 
+bench: build ## The benchmarks, peers measured in the same session (PARTS='boot vsock' for some)
+	@cargo build --release --package tests --bin bench
+	@tools/lab "$(target)/release/bench" $(PARTS)
+
 check: ## Format, lints, licences, bans, sources, links
 	@tools/setup check
 	@tools/check
+
+soak: build ## The long forms of the tests, for SOAK_HOURS (4)
+	@tools/soak
+
+fuzz: ## The fuzz targets, for FUZZ_SECONDS (60) each
+	@tools/fuzz
 
 clean: ## Remove what was built here; the cache stays
 	cargo clean
