@@ -8,7 +8,7 @@ const METADATA: &str = concat!(
 );
 const CRC: u32 = 0xA598_E4BC;
 // Computed with sha384sum from the sections' contents.
-const PCR0: &str =
+pub(crate) const PCR0: &str =
     "501688b0181f09350c6c26ddaf67753f86d56e18ce4ed3311807ace73d90146b80bada418bac61e78d5d07a86f6f16fa";
 const PCR1: &str =
     "d1c14ef97f2ec1d88858a54562275a1071f4cb51c4627e47bc6e72be68fefc15a0b15ca67dd1723478a5bcf1b77ed487";
@@ -39,16 +39,20 @@ pub(crate) fn image(flags: u16, sections: &[(u16, &[u8])], crc: u32) -> Vec<u8> 
     header
 }
 
-/// Golden vector B.
-pub(crate) fn golden() -> Vec<u8> {
-    let sections: [(u16, &[u8]); 5] = [
+/// The sections of golden vector B.
+pub(crate) fn golden_sections() -> [(u16, &'static [u8]); 5] {
+    [
         (1, b"KERNEL"),
         (2, b"console=ttyS0"),
         (5, METADATA.as_bytes()),
         (3, b"RAMDISK-ONE"),
         (3, b"RAMDISK-TWO"),
-    ];
-    image(0, &sections, CRC)
+    ]
+}
+
+/// Golden vector B.
+pub(crate) fn golden() -> Vec<u8> {
+    image(0, &golden_sections(), CRC)
 }
 
 #[test]
@@ -142,7 +146,7 @@ fn unknown_header_flags_are_named() {
 }
 
 /// CRC-32 of a file as the format wants it: everything but the checksum itself, bit by bit.
-fn crc32(file: &[u8]) -> u32 {
+pub(crate) fn crc32(file: &[u8]) -> u32 {
     let bytes = file[..544].iter().chain(&file[548..]);
     !bytes.fold(!0u32, |crc, byte| {
         (0..8).fold(

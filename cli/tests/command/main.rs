@@ -8,4 +8,5 @@ mod eif;
 mod enclaves;
 mod parser;
 mod pki;
+mod signed;
 mod support;
