@@ -1,8 +1,6 @@
 //! /dev/kvm: is it there, may it be used, can it do what is needed?
 
-use std::fs::File;
-use std::io::ErrorKind;
-use std::os::fd::{FromRawFd, IntoRawFd};
+use std::io::{self, ErrorKind};
 use std::path::Path;
 
 use kvm_ioctls::{Cap, Kvm};
@@ -15,17 +13,16 @@ const DEVICE: &str = "/dev/kvm";
 const API_VERSION: i32 = 12;
 
 /// What the hypervisor asks of KVM.
-const NEEDED: [(Cap, &str); 11] = [
+const NEEDED: [(Cap, &str); 10] = [
     (Cap::UserMemory, "KVM_CAP_USER_MEMORY"),
     (Cap::Irqchip, "KVM_CAP_IRQCHIP"),
+    (Cap::IrqRouting, "KVM_CAP_IRQ_ROUTING"),
     (Cap::SetTssAddr, "KVM_CAP_SET_TSS_ADDR"),
+    (Cap::SetIdentityMapAddr, "KVM_CAP_SET_IDENTITY_MAP_ADDR"),
     (Cap::ExtCpuid, "KVM_CAP_EXT_CPUID"),
+    (Cap::TscDeadlineTimer, "KVM_CAP_TSC_DEADLINE_TIMER"),
     (Cap::Irqfd, "KVM_CAP_IRQFD"),
     (Cap::Ioeventfd, "KVM_CAP_IOEVENTFD"),
-    (Cap::ImmediateExit, "KVM_CAP_IMMEDIATE_EXIT"),
-    (Cap::MpState, "KVM_CAP_MP_STATE"),
-    (Cap::AdjustClock, "KVM_CAP_ADJUST_CLOCK"),
-    (Cap::X86UserSpaceMsr, "KVM_CAP_X86_USER_SPACE_MSR"),
     (Cap::X86MsrFilter, "KVM_CAP_X86_MSR_FILTER"),
 ];
 
@@ -111,14 +108,6 @@ pub(super) fn runs_kernels() -> Finding {
     )
 }
 
-fn open() -> std::io::Result<Kvm> {
-    let file = File::options().read(true).write(true).open(DEVICE)?;
-    take(file)
-}
-
-/// The device as KVM's wrapper takes it.
-#[expect(unsafe_code, reason = "the wrapper can only be made from a raw descriptor")]
-fn take(file: File) -> std::io::Result<Kvm> {
-    // SAFETY: the descriptor is open, and owned by nobody else once into_raw_fd has given it away.
-    Ok(unsafe { Kvm::from_raw_fd(file.into_raw_fd()) })
+fn open() -> io::Result<Kvm> {
+    Kvm::new().map_err(|error| io::Error::from_raw_os_error(error.errno()))
 }
