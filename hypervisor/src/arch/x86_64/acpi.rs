@@ -174,3 +174,6 @@ fn virtio_device(index: u32) -> Vec<u8> {
         ],
     ))
 }
+
+#[cfg(test)]
+mod tests;

@@ -290,3 +290,6 @@ fn highest_address(range: &RamRange, lowest: u64, limit: u64, length: u64) -> Op
 pub(super) fn to_u64(value: usize) -> u64 {
     u64::try_from(value).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

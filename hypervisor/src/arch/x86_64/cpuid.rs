@@ -215,3 +215,6 @@ const fn share_cache(eax: u32, topology: Topology) -> u32 {
     let shared = cache_type(eax) != 0 && level >= SHARED_CACHE_LEVEL;
     eax & !CACHE_SHARING | if shared { topology.id_mask() << 14 & CACHE_SHARING } else { 0 }
 }
+
+#[cfg(test)]
+mod tests;
