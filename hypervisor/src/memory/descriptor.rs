@@ -6,8 +6,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 
 use rustix::fs::{
-    FallocateFlags, MemfdFlags, SealFlags, SeekFrom, fallocate, fcntl_add_seals, ftruncate, memfd_create,
-    seek,
+    FallocateFlags, MemfdFlags, SealFlags, SeekFrom, fallocate, fcntl_add_seals, fstat, fstatfs, ftruncate,
+    memfd_create, seek,
 };
 use rustix::io::Errno;
 
@@ -15,6 +15,9 @@ use super::MemoryError;
 
 /// Bytes of an ordinary page on every architecture supported.
 const ORDINARY_PAGE: u64 = 4096;
+
+/// `f_type` of a file made of huge pages (linux/magic.h).
+const HUGETLBFS_MAGIC: i64 = 0x9584_58f6;
 
 /// Bytes overwritten by one system call.
 const OVERWRITE_CHUNK: usize = 1 << 20;
@@ -51,6 +54,16 @@ impl Descriptor {
         fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)
             .map_err(MemoryError::system("sealing its size"))?;
         Ok(Self { file: file.into(), bytes, huge_page_size })
+    }
+
+    /// Takes a descriptor that somebody else made.
+    pub(super) fn received(file: File) -> Result<Self, MemoryError> {
+        let step = "reading its properties";
+        let stat = fstat(&file).map_err(MemoryError::system(step))?;
+        let file_system = fstatfs(&file).map_err(MemoryError::system(step))?;
+        let page = u64::try_from(file_system.f_bsize).ok();
+        let huge_page_size = page.filter(|_| i64::from(file_system.f_type) == HUGETLBFS_MAGIC);
+        Ok(Self { file, bytes: u64::try_from(stat.st_size).unwrap_or(0), huge_page_size })
     }
 
     pub(super) fn file(&self) -> &File {

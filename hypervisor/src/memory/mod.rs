@@ -5,6 +5,7 @@
 
 mod descriptor;
 mod mapping;
+mod received;
 
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -14,6 +15,7 @@ use vm_memory::GuestMemoryMmap;
 use self::descriptor::Descriptor;
 use self::mapping::Mapping;
 pub use self::mapping::Protection;
+pub use self::received::map;
 use crate::arch::boot::{RamRange, ram_ranges};
 use crate::messages::MemoryRegion;
 
