@@ -20,9 +20,10 @@ use super::nsm::NsmDevice;
 use super::partition::Partition;
 use super::stop::{Ending, Stop};
 use super::vcpu::Vcpus;
-use super::{guest_memory, worker};
+use super::worker;
 use crate::arch::layout::{COM1_INTERRUPT, virtio_mmio_address, virtio_mmio_interrupt};
 use crate::exit_reason::ExitReason;
+use crate::memory;
 use crate::messages::{ApplicationEnd, BootSpec, FromVm, MachineSpec, ToVm};
 
 /// Serves one machine. Returns once it has ended and the supervisor was told why, or once the supervisor is gone.
@@ -96,7 +97,7 @@ impl Prepared {
         security_module: OwnedFd,
         supervisor: &Arc<Supervisor>,
     ) -> Result<Running, VmError> {
-        let memory = guest_memory::map(memory, &spec.regions)?;
+        let (memory, _protection) = memory::map(memory, &spec.regions)?;
         self.partition.set_memory(memory.clone())?;
         let arrivals = Arrivals::new()?;
         let host_end = UnixHostEnd::new(Arc::clone(supervisor), Arc::clone(&arrivals));

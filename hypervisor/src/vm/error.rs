@@ -7,6 +7,7 @@ use thiserror::Error;
 use crate::arch::layout::MAX_VCPUS;
 use crate::arch::processor::ProcessorError;
 use crate::channel::ChannelError;
+use crate::memory::MemoryError;
 
 /// Why a machine could not be prepared or started.
 #[derive(Debug, Error)]
@@ -43,12 +44,9 @@ pub enum VmError {
         /// What the system said.
         source: io::Error,
     },
-    /// The memory's description makes no sense.
-    #[error("the description of guest memory is wrong: {0}")]
-    Memory(&'static str),
     /// Guest memory could not be mapped.
-    #[error("guest memory could not be mapped: {0}")]
-    Map(#[from] vm_memory::mmap::FromRangesError),
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
     /// A virtio device could not be made.
     #[error("a device could not be made: {0}")]
     Device(String),

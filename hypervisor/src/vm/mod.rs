@@ -10,7 +10,6 @@
 mod console;
 mod control;
 mod error;
-mod guest_memory;
 mod host_end;
 mod machine;
 mod nsm;

@@ -170,3 +170,51 @@ fn a_reset_forgets_the_request_and_its_late_answer() {
     memory.mapped.read_slice(&mut answer, GuestAddress(RESPONSE)).unwrap();
     assert_eq!(&answer, b"other");
 }
+
+#[test]
+fn chains_that_do_not_alternate_stop_the_device_and_not_the_machine() {
+    if !can_run() {
+        return;
+    }
+    let memory = Memory::new(SMALL);
+    prepare_queue(&memory, b"\x69GetRandom", 0x3000);
+    // The response's buffer first.
+    memory.mapped.write_slice(&[0, 0, 2, 0, 1, 0, 0, 0], GuestAddress(AVAILABLE)).unwrap();
+    // The status says that the device needs a reset, by a configuration interrupt; a reset makes it work again.
+    let code = drive().wait_for(NSM + 0x70, 0x4F).wait_for(NSM + 0x60, 2).print("stopped");
+    let code = code.store(NSM + 0x70, 0).wait_for(NSM + 0x70, 0).reset();
+    let entry = load(&memory, &code);
+    let ended = start(&memory, entry, 1, true).wait();
+    assert_eq!((ended.reason, ended.text()), (ExitReason::GuestReset, "stopped".to_owned()));
+}
+
+#[test]
+fn an_empty_request_is_answered_without_the_security_module() {
+    if !can_run() {
+        return;
+    }
+    let memory = Memory::new(SMALL);
+    prepare_queue(&memory, b"", 0x3000);
+    let entry = load(&memory, &drive().wait_for(USED, 2 << 16).reset());
+    assert_eq!(start(&memory, entry, 1, true).wait().reason, ExitReason::GuestReset);
+    let mut answer = [0; 24];
+    memory.mapped.read_slice(&mut answer, GuestAddress(RESPONSE)).unwrap();
+    assert_eq!(&answer, b"\xA1\x65Error\x70InvalidOperation");
+}
+
+#[test]
+fn a_request_longer_than_any_reaches_the_security_module_cut_but_too_long() {
+    if !can_run() {
+        return;
+    }
+    let (memory, received) = exchange(&[0x41; 0x1000], b"\xA0", 0x3000);
+    assert_eq!((received.len(), used(&memory)[1]), (0x1000, (1, 1)));
+    // Over the limit by much: one byte more than the limit is enough for the security module to say so.
+    let memory = Memory::new(SMALL);
+    prepare_queue(&memory, &[0x41; 0x1000], 0x3000);
+    memory.mapped.write_obj(0x1_0000u32, GuestAddress(DESCRIPTORS + 8)).unwrap();
+    let entry = load(&memory, &drive().wait_for(USED, 2 << 16).reset());
+    let vm = start(&memory, entry, 1, true);
+    assert_eq!(answer(&vm, b"\xA0").len(), 0x1001);
+    assert_eq!(vm.wait().reason, ExitReason::GuestReset);
+}

@@ -46,8 +46,11 @@ fn bzimage_below_4g() -> Vec<u8> {
     bzimage_with(4096, |image| image[0x236] = 1)
 }
 
-/// An ELF file with these program headers (type, offset, address, bytes in the file, bytes in memory) and contents.
-fn elf(entry: u64, headers: &[(u32, u64, u64, u64, u64)], contents: &[u8]) -> Vec<u8> {
+/// Type, offset in the file, address, bytes in the file, bytes in memory.
+type ProgramHeader = (u32, u64, u64, u64, u64);
+
+/// An ELF file with these program headers and contents.
+fn elf(entry: u64, headers: &[ProgramHeader], contents: &[u8]) -> Vec<u8> {
     let mut file = b"\x7FELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x3E\0\x01\0\0\0".to_vec();
     for field in [entry, 64, 0] {
         file.extend_from_slice(&field.to_le_bytes());
@@ -331,7 +334,7 @@ fn a_pvh_ramdisk_stays_below_four_gibibytes() {
 #[test]
 fn damaged_elf_files_are_refused() {
     let segment = (1, 4096, 2 * MIB, 16, 4096);
-    let cases: [(&str, u64, &[(u32, u64, u64, u64, u64)]); 9] = [
+    let cases: [(&str, u64, &[ProgramHeader]); 9] = [
         ("no segment", 2 * MIB, &[]),
         ("entry elsewhere", 4 * MIB, &[segment]),
         ("entry one past the end", 2 * MIB + 4096, &[segment]),
