@@ -62,7 +62,7 @@ impl Descriptor {
         let stat = fstat(&file).map_err(MemoryError::system(step))?;
         let file_system = fstatfs(&file).map_err(MemoryError::system(step))?;
         let page = u64::try_from(file_system.f_bsize).ok();
-        let huge_page_size = page.filter(|_| i64::from(file_system.f_type) == HUGETLBFS_MAGIC);
+        let huge_page_size = page.filter(|_| file_system.f_type == HUGETLBFS_MAGIC);
         Ok(Self { file, bytes: u64::try_from(stat.st_size).unwrap_or(0), huge_page_size })
     }
 
