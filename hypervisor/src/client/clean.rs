@@ -1,6 +1,7 @@
 //! What supervisors could not clean up themselves: the remains of killed ones, and ended enclaves grown old.
 
 use core::fmt;
+use std::os::fd::AsFd;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::client::error::ClientError;
@@ -13,7 +14,7 @@ use crate::state::{Record, StateLock};
 /// How long an ended enclave stays listed.
 pub const EXITED_KEPT_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Something that was cleaned. Its text is made for people.
+/// Something that was cleaned or could not be. Its text is made for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cleaned {
     /// The supervisor was killed: the enclave is now listed as ended.
@@ -27,6 +28,13 @@ pub enum Cleaned {
     Unfinished {
         /// Its EnclaveID.
         enclave_id: String,
+    },
+    /// The state cannot be read: nothing is changed, and the enclave is not listed.
+    Unreadable {
+        /// Its EnclaveID.
+        enclave_id: String,
+        /// What is wrong and what to do.
+        problem: String,
     },
     /// The folder of an enclave that ended more than [`EXITED_KEPT_FOR`] ago is removed.
     Expired {
@@ -50,6 +58,9 @@ impl fmt::Display for Cleaned {
                     "removed what a killed supervisor left of enclave {enclave_id}, which had not started"
                 )
             }
+            Self::Unreadable { enclave_id, problem } => {
+                write!(f, "enclave {enclave_id} is not listed: {problem}")
+            }
             Self::Expired { name, enclave_id } => {
                 write!(f, "removed enclave {name} ({enclave_id}), which ended more than 24 hours ago")
             }
@@ -60,7 +71,7 @@ impl fmt::Display for Cleaned {
 /// Cleans up after supervisors that were killed and removes enclaves that ended long ago. Each command does this
 /// first and shows what it returns.
 ///
-/// A state that cannot be read, for example another version's, is left alone.
+/// A state that cannot be read, for example another version's, is left alone and told.
 ///
 /// # Errors
 /// If a folder cannot be read or changed.
@@ -87,13 +98,13 @@ fn clean(
     lock: &RootLock,
     now: u64,
 ) -> Result<Option<Cleaned>, RunDirError> {
-    let (record, alive) = match crate::state::read(std::os::fd::AsFd::as_fd(&folder)) {
+    let (record, alive) = match crate::state::read(folder.as_fd()) {
         Ok(Some(read)) => read,
         Ok(None) => {
             folder.remove(lock)?;
             return Ok(Some(Cleaned::Unfinished { enclave_id }));
         }
-        Err(_) => return Ok(None),
+        Err(error) => return Ok(Some(Cleaned::Unreadable { enclave_id, problem: error.to_string() })),
     };
     if alive {
         return Ok(None);
@@ -114,7 +125,7 @@ fn clean(
 /// Does for a killed supervisor what it would have done at its end.
 fn mark_ended(folder: &EnclaveFolder, mut record: Record, now: u64) -> Result<(), RunDirError> {
     let state_error = |error| RunDirError::State { path: folder.path().to_owned(), error };
-    let taken = StateLock::take_over(std::os::fd::AsFd::as_fd(folder)).map_err(state_error)?;
+    let taken = StateLock::take_over(folder.as_fd()).map_err(state_error)?;
     if let Some(mut taken) = taken {
         mark_killed(&mut record.description);
         record.ended_at = Some(now);
@@ -127,4 +138,100 @@ fn mark_ended(folder: &EnclaveFolder, mut record: Record, now: u64) -> Result<()
 
 fn seconds_since_1970() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::{find, list};
+    use crate::description::{Description, Flags};
+    use crate::exit_reason::ExitReason;
+    use crate::state::STATE_FILE;
+
+    const DAY: u64 = 24 * 60 * 60;
+
+    /// A folder whose supervisor is gone.
+    fn leave(root: &RunRoot, enclave_id: &str, state: State, ended_at: Option<u64>) {
+        let folder = root.create(&root.lock().unwrap(), enclave_id).unwrap();
+        let description = Description {
+            name: "left".to_owned(),
+            enclave_id: enclave_id.to_owned(),
+            process_id: 1,
+            cid: 16,
+            number_of_cpus: 1,
+            cpu_ids: vec![0],
+            memory_mib: 64,
+            run_dir: folder.path().to_owned(),
+            state,
+            heartbeat: false,
+            flags: Flags::None,
+            measurements: None,
+            attested_pcrs: None,
+            exit_reason: None,
+            exit_status: None,
+            exit_detail: None,
+            timings: Vec::new(),
+            vsock_problems: Vec::new(),
+        };
+        StateLock::create(folder.as_fd(), &Record::new(description, ended_at)).unwrap();
+    }
+
+    #[test]
+    fn ended_enclaves_are_kept_for_a_day() {
+        let temporary = tempfile::tempdir().unwrap();
+        let root = RunRoot::at(temporary.path());
+        let now = seconds_since_1970();
+        leave(&root, "i-1-enc1", State::Exited, Some(now - DAY - 1));
+        leave(&root, "i-1-enc2", State::Exited, Some(now - DAY + 60));
+        let cleaned = clean_stale(&root).unwrap();
+        assert!(
+            matches!(cleaned.as_slice(), [Cleaned::Expired { enclave_id, .. }] if enclave_id == "i-1-enc1")
+        );
+        assert_eq!(root.enclave_ids().unwrap(), ["i-1-enc2"]);
+    }
+
+    #[test]
+    fn the_last_to_end_is_meant_by_a_name() {
+        let temporary = tempfile::tempdir().unwrap();
+        let root = RunRoot::at(temporary.path());
+        let now = seconds_since_1970();
+        for (enclave_id, ended_at) in [("i-1-enc1", now - 5), ("i-1-enc2", now - 1), ("i-1-enc3", now - 9)] {
+            leave(&root, enclave_id, State::Exited, Some(ended_at));
+        }
+        assert_eq!(find(&root, "left").unwrap().enclave_id, "i-1-enc2");
+        assert_eq!(find(&root, "i-1-enc3").unwrap().enclave_id, "i-1-enc3");
+    }
+
+    #[test]
+    fn a_killed_supervisor_s_enclave_is_marked_once() {
+        let temporary = tempfile::tempdir().unwrap();
+        let root = RunRoot::at(temporary.path());
+        for (enclave_id, state) in
+            [("i-1-enc1", State::Created), ("i-1-enc2", State::Running), ("i-1-enc3", State::Terminating)]
+        {
+            leave(&root, enclave_id, state, None);
+        }
+        assert_eq!(clean_stale(&root).unwrap().len(), 3);
+        assert!(clean_stale(&root).unwrap().is_empty());
+        for description in list(&root).unwrap() {
+            assert_eq!(description.exit_reason, Some(ExitReason::SupervisorKilled));
+        }
+    }
+
+    #[test]
+    fn a_state_that_cannot_be_read_hides_nothing_else() {
+        let temporary = tempfile::tempdir().unwrap();
+        let root = RunRoot::at(temporary.path());
+        leave(&root, "i-1-enc1", State::Exited, Some(seconds_since_1970()));
+        leave(&root, "i-1-enc2", State::Exited, Some(seconds_since_1970()));
+        std::fs::write(temporary.path().join("i-1-enc2").join(STATE_FILE), r#"{"Version": 9}"#).unwrap();
+        let cleaned = clean_stale(&root).unwrap();
+        assert!(
+            matches!(cleaned.as_slice(), [Cleaned::Unreadable { enclave_id, .. }] if enclave_id == "i-1-enc2")
+        );
+        assert!(cleaned[0].to_string().contains("version 9"), "{}", cleaned[0]);
+        assert_eq!(list(&root).unwrap().len(), 1);
+        assert!(find(&root, "i-1-enc2").unwrap_err().to_string().contains("version 9"));
+        assert_eq!(find(&root, "left").unwrap().enclave_id, "i-1-enc1");
+    }
 }

@@ -2,12 +2,13 @@
 
 use crate::client::error::ClientError;
 use crate::description::{Description, State};
-use crate::run_dir::RunRoot;
+use crate::run_dir::{RunRoot, is_enclave_id};
 
-/// All enclaves of this run root, the ended ones included, by EnclaveID.
+/// All enclaves of this run root, the ended ones included, by EnclaveID. One whose state cannot be read, for example
+/// because another version wrote it, is left out here and told by [`super::clean_stale`].
 ///
 /// # Errors
-/// If a folder or a state cannot be read.
+/// If the run root cannot be read.
 pub fn list(root: &RunRoot) -> Result<Vec<Description>, ClientError> {
     let ids = root.enclave_ids()?;
     if ids.is_empty() {
@@ -18,7 +19,7 @@ pub fn list(root: &RunRoot) -> Result<Vec<Description>, ClientError> {
     let mut descriptions = Vec::new();
     for id in ids {
         if let Some(folder) = root.open(&id)?
-            && let Some((record, _)) = folder.read_state()?
+            && let Ok(Some((record, _))) = folder.read_state()
         {
             descriptions.push(record.description);
         }
@@ -30,8 +31,13 @@ pub fn list(root: &RunRoot) -> Result<Vec<Description>, ClientError> {
 /// then the one that ended last.
 ///
 /// # Errors
-/// [`ClientError::NoSuchEnclave`], else as [`list`].
+/// [`ClientError::NoSuchEnclave`]; for an EnclaveID what is wrong with its state; else as [`list`].
 pub fn find(root: &RunRoot, name_or_id: &str) -> Result<Description, ClientError> {
+    if is_enclave_id(name_or_id)
+        && let Some(folder) = root.open(name_or_id)?
+    {
+        folder.read_state()?;
+    }
     let all = list(root)?;
     let mut found: Vec<Description> = all
         .iter()

@@ -36,6 +36,7 @@ fn main() -> ExitCode {
             security_module::serve(supervisor_socket(), take_socket(SECURITY_MODULE_FD).unwrap()).unwrap();
         }
         Some("vm") => stand_in::play(supervisor_socket(), take_socket(SECURITY_MODULE_FD).unwrap()),
+        Some("stranger") => return processes::stranger(supervisor_socket()),
         _ => return harness::run(&[lifecycle::TESTS, processes::TESTS, hostile::TESTS]),
     }
     ExitCode::SUCCESS

@@ -1,8 +1,19 @@
 //! Signals to each process, and what is left when one is killed.
 
+use std::fs::Permissions;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::process::{ExitCode, Stdio};
+
+use enclave_hypervisor::channel::Channel;
 use enclave_hypervisor::client::{self, Cleaned};
+use enclave_hypervisor::control::{Envelope, Reply, Request};
 use enclave_hypervisor::description::State;
 use enclave_hypervisor::exit_reason::ExitReason;
+use enclave_hypervisor::launch::PROTOCOL_VERSION;
+use enclave_hypervisor::spawn::spawn;
+use rustix::fs::OFlags;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::harness::Test;
@@ -17,6 +28,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("children_get_nothing_but_their_descriptors", children_get_nothing_but_their_descriptors),
     ("a_panic_s_message_is_kept", a_panic_s_message_is_kept),
     ("the_supervisor_is_its_own_session_and_holds_no_terminal", own_session),
+    ("another_user_is_not_obeyed", another_user_is_not_obeyed),
     ("twenty_cycles_leak_nothing", twenty_cycles_leak_nothing),
 ];
 
@@ -128,6 +140,39 @@ fn own_session() {
         assert_ne!(ours, theirs);
     }
     client::terminate(&world.root, &running).unwrap();
+}
+
+fn another_user_is_not_obeyed() {
+    if !rustix::process::geteuid().is_root() {
+        println!("SKIPPED another_user_is_not_obeyed: only root can act as another user");
+        return;
+    }
+    let world = World::new("good");
+    let running = world.running(|_| {});
+    // The folder keeps others out; here the door is opened, so that the supervisor's own check is what is left.
+    let socket = running.run_dir.join("control.sock");
+    std::fs::set_permissions(&socket, Permissions::from_mode(0o777)).unwrap();
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let door = rustix::fs::open(&socket, flags, rustix::fs::Mode::empty()).unwrap();
+    let mut stranger = spawn(&world.program, "stranger", &[door.as_fd()], Stdio::inherit()).unwrap();
+    assert!(stranger.wait().unwrap().success(), "the supervisor answered a stranger");
+    assert_eq!(client::find(&world.root, "tested").unwrap().state, State::Running);
+    client::terminate(&world.root, &running).unwrap();
+}
+
+/// Tries to end an enclave as another user, through a door that was left open. Succeeds if nobody answers.
+pub(crate) fn stranger(door: OwnedFd) -> ExitCode {
+    let nobody = rustix::process::Uid::from_raw(65_534);
+    rustix::thread::set_thread_res_uid(nobody, nobody, nobody).unwrap();
+    let flags = SocketFlags::CLOEXEC;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
+    let address = SocketAddrUnix::new(format!("/proc/self/fd/{}", door.as_raw_fd())).unwrap();
+    rustix::net::connect(&socket, &address).unwrap();
+    let channel = Channel::<Envelope, Reply>::new(socket);
+    let request = ciborium::Value::serialized(&Request::Terminate).unwrap();
+    // The connection may be closed before or after this.
+    let _ = channel.send(&Envelope { version: PROTOCOL_VERSION, request }, &[]);
+    if matches!(channel.receive(), Ok(Some(_))) { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
 fn twenty_cycles_leak_nothing() {
