@@ -92,7 +92,7 @@ fn tell_console_tail(failure: &LaunchFailure) {
 /// What to do about an enclave that ended for this reason before it ran.
 fn advice(reason: ExitReason) -> &'static str {
     match reason {
-        ExitReason::ImageRefused => "look into the image with `enclave eif verify`",
+        ExitReason::ImageRefused => "look into the image file (EIF) with `enclave eif verify`",
         ExitReason::StartFailed => "`enclave doctor` checks what this host must offer",
         ExitReason::HeartbeatTimeout => {
             "run it with --debug --attach to see its console; on a slow machine raise heartbeat_timeout_ms in the \
