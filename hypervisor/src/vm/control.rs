@@ -55,9 +55,7 @@ fn run(supervisor: &Arc<Supervisor>, security_module: OwnedFd) -> Result<Option<
     };
     let memory = one(received.descriptors)
         .ok_or(VmError::Protocol("it must come with one descriptor, the guest's memory"))?;
-    let running = prepared.boot(&boot, memory, security_module, supervisor)?;
-    supervisor.send(&FromVm::Started, &[])?;
-    running.attend(supervisor)
+    prepared.boot(&boot, memory, security_module, supervisor)?.attend(supervisor)
 }
 
 /// A machine that has all but its memory.
@@ -113,6 +111,8 @@ impl Prepared {
             .map(|(name, device)| worker::spawn(name, Arc::clone(device), Arc::clone(&self.stop)))
             .collect::<Result<Vec<_>, _>>()?;
         let machine = Arc::new(Machine::new(self.console, devices));
+        // Before the guest can have anything reported.
+        supervisor.send(&FromVm::Started, &[])?;
         self.vcpus.start(&machine, spec.entry);
         Ok(Running { stop: self.stop, _partition: self.partition, vcpus: self.vcpus, workers, arrivals })
     }

@@ -63,6 +63,17 @@ fn an_exception_without_a_handler_is_a_triple_fault() {
 }
 
 #[test]
+fn an_instruction_where_there_is_no_memory_is_a_kvm_error() {
+    if !can_run() {
+        return;
+    }
+    // mov rdi, the NSM device's registers; jmp rdi: KVM has no bytes to execute or to emulate.
+    let ended = run(&Code::new().rdi(0xD000_1000).raw(&[0xFF, 0xE7]));
+    assert_eq!(ended.reason, ExitReason::KvmError, "{}", ended.detail);
+    assert!(ended.detail.contains("rip 0xd0001000"), "{}", ended.detail);
+}
+
+#[test]
 fn a_guest_that_halts_stays_until_it_is_stopped() {
     if !can_run() {
         return;
@@ -132,6 +143,17 @@ fn a_cpu_that_does_not_exist_is_refused_by_name() {
     let ended = Vm::prepare(guest::program(), &[1023], true, false).wait();
     assert_eq!(ended.reason, ExitReason::StartFailed);
     assert!(ended.detail.contains("CPU 1023"), "{}", ended.detail);
+}
+
+#[test]
+fn sixty_four_virtual_cpus_are_possible() {
+    if !can_run() {
+        return;
+    }
+    let memory = Memory::new(SMALL);
+    let entry = load(&memory, &Code::new().cpuid(1, 0).raw(&[0x89, 0xD8]).print_eax().reset());
+    let ended = start(&memory, entry, 64, true).wait();
+    assert_eq!((ended.reason, ended.console[2]), (ExitReason::GuestReset, 64));
 }
 
 #[test]

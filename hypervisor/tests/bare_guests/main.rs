@@ -16,9 +16,11 @@
 mod vm_support;
 
 mod code;
+mod driver;
 mod endings;
 mod guest;
 mod memory;
 mod nsm;
 mod processor;
 mod virtio;
+mod vsock;

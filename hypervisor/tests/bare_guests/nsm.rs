@@ -7,62 +7,30 @@ use rustix::net::{RecvFlags, SendFlags, recv, send};
 use vm_memory::{Bytes, GuestAddress};
 
 use crate::code::Code;
+use crate::driver::Rings;
 use crate::guest::{SMALL, can_run, load, start};
 use crate::vm_support::{Memory, Vm};
 
 /// Registers of the NSM device.
 const NSM: u64 = 0xD000_1000;
 
-/// Where the driver has its things.
-const DESCRIPTORS: u64 = 0x20_0000;
-const AVAILABLE: u64 = 0x20_1000;
-const USED: u64 = 0x20_2000;
-const REQUEST: u64 = 0x20_3000;
-const RESPONSE: u64 = 0x20_4000;
+/// The only queue.
+const QUEUE: Rings = Rings::of(0);
+const USED: u64 = QUEUE.used;
+const REQUEST: u64 = 0x30_0000;
+const RESPONSE: u64 = 0x31_0000;
 
 /// Two descriptors, each a chain, both available: what a driver prepares before it notifies.
 fn prepare_queue(memory: &Memory, request: &[u8], response_length: u32) {
-    let write = |address, bytes: &[u8]| memory.mapped.write_slice(bytes, GuestAddress(address)).unwrap();
-    write(REQUEST, request);
-    let descriptor = |address: u64, length: u32, flags: u16| {
-        let mut bytes = address.to_le_bytes().to_vec();
-        bytes.extend_from_slice(&length.to_le_bytes());
-        bytes.extend_from_slice(&flags.to_le_bytes());
-        bytes.extend_from_slice(&0u16.to_le_bytes());
-        bytes
-    };
-    write(DESCRIPTORS, &descriptor(REQUEST, request.len().try_into().unwrap(), 0));
-    write(DESCRIPTORS + 16, &descriptor(RESPONSE, response_length, 2));
-    // Flags, index 2, descriptors 0 and 1.
-    write(AVAILABLE, &[0, 0, 2, 0, 0, 0, 1, 0]);
+    memory.mapped.write_slice(request, GuestAddress(REQUEST)).unwrap();
+    let length = u32::try_from(request.len()).unwrap();
+    QUEUE.describe(memory, &[(REQUEST, length, false), (RESPONSE, response_length, true)]);
+    QUEUE.offer(memory, &[0, 1]);
 }
 
 /// Brings the device up and notifies it.
 fn drive() -> Code {
-    let register = |code: Code, offset: u64, value: u32| code.store(NSM + offset, value);
-    let addresses = [(0x80, DESCRIPTORS), (0x90, AVAILABLE), (0xA0, USED)];
-    let mut code = Code::new();
-    for (offset, value) in [
-        (0x70, 0), // reset
-        (0x70, 1), // acknowledge
-        (0x70, 3), // driver
-        (0x24, 1), // the upper half of the features:
-        (0x20, 1), // VIRTIO_F_VERSION_1
-        (0x24, 0),
-        (0x20, 0),
-        (0x70, 11), // features are fine
-        (0x30, 0),
-        (0x38, 2),
-    ] {
-        code = register(code, offset, value);
-    }
-    for (offset, address) in addresses {
-        code = register(code, offset, u32::try_from(address).unwrap());
-        code = register(code, offset + 4, 0);
-    }
-    code = register(code, 0x44, 1);
-    code = register(code, 0x70, 15);
-    register(code, 0x50, 0)
+    crate::driver::drive(NSM, 1, &[0])
 }
 
 /// Takes one request and answers it.
@@ -76,8 +44,7 @@ fn answer(vm: &Vm, response: &[u8]) -> Vec<u8> {
 
 /// The used ring's two entries: head and length.
 fn used(memory: &Memory) -> [(u32, u32); 2] {
-    let word = |index: u64| memory.mapped.read_obj::<u32>(GuestAddress(USED + 4 + index * 4)).unwrap();
-    [(word(0), word(1)), (word(2), word(3))]
+    [QUEUE.used_entry(memory, 0), QUEUE.used_entry(memory, 1)]
 }
 
 fn exchange(request: &[u8], response: &[u8], room: u32) -> (Memory, Vec<u8>) {
@@ -179,7 +146,7 @@ fn chains_that_do_not_alternate_stop_the_device_and_not_the_machine() {
     let memory = Memory::new(SMALL);
     prepare_queue(&memory, b"\x69GetRandom", 0x3000);
     // The response's buffer first.
-    memory.mapped.write_slice(&[0, 0, 2, 0, 1, 0, 0, 0], GuestAddress(AVAILABLE)).unwrap();
+    QUEUE.offer(&memory, &[1, 0]);
     // The status says that the device needs a reset, by a configuration interrupt; a reset makes it work again.
     let code = drive().wait_for(NSM + 0x70, 0x4F).wait_for(NSM + 0x60, 2).print("stopped");
     let code = code.store(NSM + 0x70, 0).wait_for(NSM + 0x70, 0).reset();
@@ -212,7 +179,7 @@ fn a_request_longer_than_any_reaches_the_security_module_cut_but_too_long() {
     // Over the limit by much: one byte more than the limit is enough for the security module to say so.
     let memory = Memory::new(SMALL);
     prepare_queue(&memory, &[0x41; 0x1000], 0x3000);
-    memory.mapped.write_obj(0x1_0000u32, GuestAddress(DESCRIPTORS + 8)).unwrap();
+    QUEUE.describe(&memory, &[(REQUEST, 0x1_0000, false), (RESPONSE, 0x3000, true)]);
     let entry = load(&memory, &drive().wait_for(USED, 2 << 16).reset());
     let vm = start(&memory, entry, 1, true);
     assert_eq!(answer(&vm, b"\xA0").len(), 0x1001);
