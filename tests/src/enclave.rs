@@ -3,10 +3,11 @@
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::demo;
 use crate::product::{Printed, User};
 
 /// Longer than anything a scenario waits for, so that a hang fails instead of lasting.
@@ -60,10 +61,18 @@ impl<'a> Start<'a> {
         user.enclave(&words)
     }
 
-    /// Starts the enclave and insists that its heartbeat came.
+    /// Starts the enclave, insists that its heartbeat came, and waits until the demo application listens: the
+    /// heartbeat says that init runs, not that the application does.
     #[must_use]
     pub fn run<'u>(&self, user: &'u User) -> Enclave<'u> {
-        Enclave { user, name: self.name.to_owned(), started: self.attempt(user, "run").success().json() }
+        let started = self.attempt(user, "run").success().json();
+        let enclave = Enclave { user, name: self.name.to_owned(), started };
+        let deadline = Instant::now() + PATIENCE;
+        while let Err(error) = enclave.connect(demo::PORT) {
+            // Each attempt is answered by the guest's kernel; that answer paces the loop.
+            assert!(Instant::now() < deadline, "the application does not listen: {error}");
+        }
+        enclave
     }
 }
 
