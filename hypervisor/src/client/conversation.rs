@@ -1,7 +1,7 @@
 //! Requests to the supervisor of an enclave.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 
 use ciborium::Value;
@@ -28,7 +28,14 @@ pub fn start(
     on_event: &mut dyn FnMut(&LaunchEvent),
 ) -> Result<Description, LaunchError> {
     let folder = living_folder(root, enclave)?;
-    let conversation = Conversation::begin(&folder, Request::Start)?;
+    let conversation = match Conversation::begin(&folder, Request::Start) {
+        Err(error) if is_at_its_end(&error) => {
+            wait_for_supervisor(&folder)?;
+            living_folder(root, enclave)?;
+            return Err(error.into());
+        }
+        other => other?,
+    };
     let next = || match conversation.next()? {
         None => Ok(None),
         Some(Received { message: Reply::Launch(event), .. }) => Ok(Some(event)),
@@ -84,7 +91,8 @@ pub fn console(root: &RunRoot, enclave: &Description) -> Result<Box<dyn Read + S
             None => Err(ClientError::SupervisorGone),
         },
         // It ended in this moment.
-        Ok(None) | Err(ClientError::Unreachable { .. }) => Ok(Box::new(logs(root, enclave)?)),
+        Ok(None) => Ok(Box::new(logs(root, enclave)?)),
+        Err(error) if is_at_its_end(&error) => Ok(Box::new(logs(root, enclave)?)),
         Ok(Some(other)) => Err(unexpected(other)),
         Err(error) => Err(error),
     }
@@ -128,14 +136,10 @@ fn request_end(
         Ok(Some(other)) => return Err(unexpected(other)),
         // The supervisor ended first; the state tells how.
         Ok(None) | Err(ClientError::Conversation(_)) => None,
-        Err(error @ ClientError::Unreachable { .. }) => match folder.read_state()? {
-            Some((_, true)) => return Err(error),
-            _ => None,
-        },
+        Err(error) if is_at_its_end(&error) => None,
         Err(error) => return Err(error),
     };
-    state::wait_until_free(folder.as_fd())
-        .map_err(|error| RunDirError::State { path: folder.path().to_owned(), error })?;
+    wait_for_supervisor(folder)?;
     match ended {
         Some(description) => Ok(description),
         None => match folder.read_state()? {
@@ -143,6 +147,18 @@ fn request_end(
             None => find(root, &enclave.enclave_id),
         },
     }
+}
+
+/// Whether the control socket is gone. It is there from before an enclave is listed until its supervisor has nothing
+/// left to do but end itself.
+fn is_at_its_end(error: &ClientError) -> bool {
+    let gone = [io::ErrorKind::NotFound, io::ErrorKind::ConnectionRefused];
+    matches!(error, ClientError::Unreachable { error, .. } if gone.contains(&error.kind()))
+}
+
+fn wait_for_supervisor(folder: &EnclaveFolder) -> Result<(), RunDirError> {
+    state::wait_until_free(folder.as_fd())
+        .map_err(|error| RunDirError::State { path: folder.path().to_owned(), error })
 }
 
 /// One request and its replies.

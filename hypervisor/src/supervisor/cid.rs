@@ -2,7 +2,8 @@
 //! space of addresses.
 //!
 //! A claim is an abstract Unix socket named after the address. The kernel knows one of each name and drops it with the
-//! process that holds it.
+//! process that holds it. Such names are one space for each network namespace (unix(7)): enclaves in different containers
+//! do not see each other's claims, nor can their guests meet.
 
 use std::io;
 use std::os::fd::OwnedFd;

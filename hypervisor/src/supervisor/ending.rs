@@ -142,7 +142,7 @@ impl Supervisor {
             self.tell_starters(&failure);
         }
         let description = self.place.description.clone();
-        self.control.tell_ended(&description);
+        self.place.control.tell_ended(&description);
     }
 
     /// Whether everybody has heard the end, or has had the time to.
@@ -152,7 +152,7 @@ impl Supervisor {
         };
         let followed = self.console.as_mut().is_none_or(super::console::Console::release);
         let starter_waits = self.starter.as_ref().is_some_and(|starter| starter.is_waiting());
-        end.over || (followed && !starter_waits && !self.control.is_waiting())
+        end.over || (followed && !starter_waits && !self.place.control.is_waiting())
     }
 
     fn record_end(&mut self, reason: ExitReason, detail: &str) {
@@ -198,9 +198,13 @@ impl Supervisor {
             let interest = Interest { read, write: machine.link.is_waiting() };
             self.poller.change(&machine.link, Source::Machine, interest)?;
             let accept = machine.protocol.has_started() && self.end.is_none() && machine.link.has_room();
-            self.poller.change(&self.sockets, Source::Vsock, Interest { read: accept, write: false })?;
+            self.poller.change(
+                &self.place.sockets,
+                Source::Vsock,
+                Interest { read: accept, write: false },
+            )?;
         } else {
-            self.poller.change(&self.sockets, Source::Vsock, Interest::END)?;
+            self.poller.change(&self.place.sockets, Source::Vsock, Interest::END)?;
         }
         if let Some(security) = self.security.as_ref().filter(|security| !security.link.has_ended()) {
             let interest = Interest { read: true, write: security.link.is_waiting() };

@@ -41,7 +41,7 @@ impl Supervisor {
                 return Ok(());
             }
             self.watch_links()?;
-            self.control.settle(&self.poller);
+            self.place.control.settle(&self.poller);
             let resume = self.machine.as_ref().and_then(|machine| machine.budget.paused_until());
             let wake = [self.deadline, resume].into_iter().flatten().min();
             for source in self.poller.wait(wake)? {
@@ -83,12 +83,12 @@ impl Supervisor {
             Source::Console => self.take_console(),
             Source::Vsock => self.accept_vsock(),
             Source::Control => {
-                if let Err(error) = self.control.accept(&self.poller) {
+                if let Err(error) = self.place.control.accept(&self.poller) {
                     self.place.log.line(&format!("control socket: {error}"));
                 }
             }
             Source::Conversation(number) => {
-                if let Some(request) = self.control.hear(number) {
+                if let Some(request) = self.place.control.hear(number) {
                     self.obey(number, request);
                 }
             }
@@ -291,7 +291,7 @@ impl Supervisor {
             if !self.machine.as_ref().is_some_and(|machine| machine.link.has_room()) {
                 return;
             }
-            match self.sockets.accept() {
+            match self.place.sockets.accept() {
                 Ok(Some(stream)) => self.tell_machine(ToVm::Incoming, vec![stream]),
                 Ok(None) => return,
                 Err(error) => return self.place.log.line(&format!("vsock.sock: {error}")),
@@ -319,7 +319,7 @@ impl Supervisor {
             Request::Console => match &mut self.console {
                 None => self.refuse(number, format!("the enclave {name} has no console yet")),
                 Some(console) => match console.follow(&self.place.folder, &self.poller) {
-                    Ok(stream) => self.control.reply(number, Reply::Console, Some(stream)),
+                    Ok(stream) => self.place.control.reply(number, Reply::Console, Some(stream)),
                     Err(error) => self.refuse(number, format!("the console cannot be followed: {error}")),
                 },
             },
@@ -327,6 +327,6 @@ impl Supervisor {
     }
 
     fn refuse(&mut self, number: u32, why: String) {
-        self.control.reply(number, Reply::Refused(why), None);
+        self.place.control.reply(number, Reply::Refused(why), None);
     }
 }

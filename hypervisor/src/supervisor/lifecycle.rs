@@ -17,9 +17,7 @@ use crate::state::Record;
 use crate::supervisor::budget::Budget;
 use crate::supervisor::children::{ChildProcess, ChildSpawner, KVM, Role};
 use crate::supervisor::console::Console;
-use crate::supervisor::control_server::ControlServer;
 use crate::supervisor::ending::End;
-use crate::supervisor::host_sockets::HostSockets;
 use crate::supervisor::image::{ImageInMemory, Loader};
 use crate::supervisor::link::Link;
 use crate::supervisor::machine_protocol::MachineProtocol;
@@ -82,8 +80,6 @@ pub(super) struct Supervisor {
     pub(super) signals: OwnedFd,
     /// The starting command, until it has heard the outcome.
     pub(super) starter: Option<Link<LaunchEvent, LaunchSpec>>,
-    pub(super) control: ControlServer,
-    pub(super) sockets: HostSockets,
     pub(super) console: Option<Console>,
     pub(super) loader: Option<Loader>,
     /// Guest memory with the image in it, to the very end.
@@ -111,13 +107,11 @@ impl Supervisor {
         signals: OwnedFd,
     ) -> Result<Self, SupervisorError> {
         let poller = Poller::new()?;
-        let control = ControlServer::listen(&place.folder)?;
-        let sockets = HostSockets::listen(&place.folder)?;
         let starter = Link::new(starter, SMALL_QUEUE)?;
         poller.add(&signals, Source::Signal, Interest::READ)?;
         poller.add(&starter, Source::Starter, Interest::READ)?;
-        poller.add(&control, Source::Control, Interest::READ)?;
-        poller.add(&sockets, Source::Vsock, Interest::END)?;
+        poller.add(&place.control, Source::Control, Interest::READ)?;
+        poller.add(&place.sockets, Source::Vsock, Interest::END)?;
         let loader = Loader::start(&spec, image)?;
         poller.add(&loader, Source::Loader, Interest::READ)?;
         Ok(Self {
@@ -127,8 +121,6 @@ impl Supervisor {
             poller,
             signals,
             starter: Some(starter),
-            control,
-            sockets,
             console: None,
             loader: Some(loader),
             image: None,
@@ -349,7 +341,7 @@ impl Supervisor {
     /// Tells everybody who asked for the start.
     pub(super) fn tell_starters(&mut self, event: &LaunchEvent) {
         self.tell_starter(event.clone());
-        self.control.tell_starters(event);
+        self.place.control.tell_starters(event);
     }
 
     /// Sends to the virtual machine process. One that cannot be sent to has ended or is about to be ended.

@@ -158,6 +158,8 @@ fn checked_end(end: ApplicationEnd) -> Result<ApplicationEnd, Violation> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn started() -> MachineProtocol {
@@ -246,6 +248,50 @@ mod tests {
         for signal in [0, 65] {
             let end = FromVm::ApplicationEnded(ApplicationEnd::Signalled(signal));
             assert!(started().hear(end).is_err());
+        }
+    }
+
+    fn any_message() -> impl Strategy<Value = FromVm> {
+        let reason = prop::sample::select(vec![
+            ExitReason::GuestReset,
+            ExitReason::KvmError,
+            ExitReason::StartFailed,
+            ExitReason::Terminated,
+        ]);
+        prop_oneof![
+            Just(FromVm::Prepared),
+            Just(FromVm::Started),
+            any::<(u64, u32)>().prop_map(|(request, port)| FromVm::Connect { request, port }),
+            Just(FromVm::Heartbeat),
+            any::<u8>().prop_map(|signal| FromVm::ApplicationEnded(ApplicationEnd::Signalled(signal))),
+            (reason, ".*").prop_map(|(reason, detail)| FromVm::Ended { reason, detail }),
+        ]
+    }
+
+    proptest! {
+        /// Whatever comes in whatever order: nothing of a guest passes before the machine was told to boot, and nothing
+        /// at all after its end.
+        #[test]
+        fn order_is_kept_whatever_is_said(messages in prop::collection::vec(any_message(), 0..40), boots in 0..20_usize) {
+            let mut protocol = MachineProtocol::new();
+            let (mut booted, mut over) = (false, false);
+            for (index, message) in messages.into_iter().enumerate() {
+                if index == boots && protocol.is_prepared() {
+                    protocol.boot();
+                    booted = true;
+                }
+                match protocol.hear(message) {
+                    Ok(MachineEvent::Connect { .. } | MachineEvent::Heartbeat | MachineEvent::Started) => {
+                        prop_assert!(booted && !over);
+                    }
+                    Ok(MachineEvent::Ended { reason, .. }) => {
+                        prop_assert!(!over && (booted || reason == ExitReason::StartFailed));
+                        over = true;
+                    }
+                    Ok(MachineEvent::Prepared | MachineEvent::Repeated) => prop_assert!(!over),
+                    Err(_) => {}
+                }
+            }
         }
     }
 }

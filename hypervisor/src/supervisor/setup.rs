@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::os::fd::AsFd;
 
 use attestation::identity::{EnclaveId, IdentityError, Role};
 use attestation::pcr::{Measurements, Pcr};
@@ -12,6 +13,8 @@ use crate::launch::{LaunchSpec, PROTOCOL_VERSION};
 use crate::run_dir::{EnclaveFolder, LOG_FILE, RunDirError, RunRoot};
 use crate::state::{Record, StateError, StateLock};
 use crate::supervisor::cid::{CidClaim, CidError};
+use crate::supervisor::control_server::ControlServer;
+use crate::supervisor::host_sockets::HostSockets;
 use crate::supervisor::log::Log;
 
 /// Virtual CPUs of the largest enclave.
@@ -62,6 +65,8 @@ pub(super) struct Place {
     pub(super) cid: CidClaim,
     pub(super) description: Description,
     pub(super) log: Log,
+    pub(super) control: ControlServer,
+    pub(super) sockets: HostSockets,
 }
 
 /// Checks the request and claims what the enclave needs.
@@ -92,10 +97,12 @@ pub(super) fn set_up(spec: &LaunchSpec) -> Result<Place, SetupError> {
         timings: Vec::new(),
         vsock_problems: Vec::new(),
     };
-    let state =
-        StateLock::create(std::os::fd::AsFd::as_fd(&folder), &Record::new(description.clone(), None))?;
     let log = Log::new(folder.append_to(LOG_FILE)?);
-    Ok(Place { root, folder, state, cid, description, log })
+    let control = ControlServer::listen(&folder)?;
+    let sockets = HostSockets::listen(&folder)?;
+    // Last: with its state an enclave is listed, and can be talked to.
+    let state = StateLock::create(folder.as_fd(), &Record::new(description.clone(), None))?;
+    Ok(Place { root, folder, state, cid, description, log, control, sockets })
 }
 
 /// What the enclave's documents will say of PCR 0 to 4 and 8.

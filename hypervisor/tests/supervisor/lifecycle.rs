@@ -26,6 +26,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("names_are_unique_among_the_living", names_are_unique_among_the_living),
     ("an_address_in_use_is_named", an_address_in_use_is_named),
     ("without_kvm_the_next_step_is_told", without_kvm_the_next_step_is_told),
+    ("a_missing_program_is_named", a_missing_program_is_named),
     ("a_bad_image_leaves_nothing", a_bad_image_leaves_nothing),
     ("the_console_is_followed_and_kept", the_console_is_followed_and_kept),
     ("production_has_no_console", production_has_no_console),
@@ -163,6 +164,17 @@ fn without_kvm_the_next_step_is_told() {
         assert!(failure.message.contains("/dev/kvm") && failure.message.contains(step), "{failure:?}");
         assert!(client::list(&world.root).unwrap().is_empty());
     }
+}
+
+fn a_missing_program_is_named() {
+    let mut world = World::new("good");
+    world.program.set_file_name("enclave-hypervisor");
+    let Err(LaunchError::Client(error)) = world.launch(&world.spec()) else { panic!() };
+    let text = error.to_string();
+    assert!(
+        text.contains("/enclave-hypervisor could not be started") && text.contains("make build"),
+        "{text}"
+    );
 }
 
 fn a_bad_image_leaves_nothing() {
