@@ -55,11 +55,8 @@ fn an_exception_without_a_handler_is_a_triple_fault() {
     // ud2, with no interrupt descriptor table.
     let ended = run(&Code::new().raw(&[0x0F, 0x0B]));
     assert_eq!(ended.reason, ExitReason::TripleFault);
-    assert!(
-        ended.detail.contains("virtual CPU 0") && ended.detail.contains("rip 0x100000"),
-        "{}",
-        ended.detail
-    );
+    // With the registers, which AMD's processors have reset by then.
+    assert!(ended.detail.contains("virtual CPU 0") && ended.detail.contains("rip 0x"), "{}", ended.detail);
 }
 
 #[test]
