@@ -42,6 +42,10 @@ pub(crate) struct BuildArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) init: Option<PathBuf>,
 
+    /// A module of the guest kernel that init loads before the heartbeat; may be given again, in the order of loading
+    #[arg(long = "module", value_name = "FILE")]
+    pub(crate) modules: Vec<PathBuf>,
+
     /// The kernel's command line, measured byte for byte
     #[arg(long, value_name = "TEXT")]
     pub(crate) cmdline: Option<String>,

@@ -86,7 +86,7 @@ fn plan(args: &BuildArgs, root: &RootFolder, kernel: &Kernel, init: PathBuf) -> 
         kernel: kernel.file.clone(),
         kernel_version: kernel.version.clone(),
         kernel_origin: kernel.origin(),
-        boot: BootFiles { init, ..BootFiles::default() },
+        boot: BootFiles { init, modules: args.modules.clone(), ..BootFiles::default() },
         command_line: args.cmdline.clone().unwrap_or_else(|| DEFAULT_COMMAND_LINE.to_owned()),
         root: root.path().to_owned(),
         builder: Builder::current(),

@@ -135,6 +135,23 @@ fn unpacked(user: &User, ramdisk: &[u8]) -> std::path::PathBuf {
 }
 
 #[test]
+fn modules_are_loaded_in_the_order_in_which_they_are_given() {
+    let user = User::new();
+    let root = rootfs(&user, "root");
+    let (second, first) = (user.file("a.ko", "A"), user.file("b.ko.xz", "B"));
+    let _ = build(
+        &user,
+        "a.eif",
+        &["--rootfs", &root, "--module", &first, "--module", &second, "--", "/bin/app"],
+    )
+    .succeeded();
+    let sections = sections(&fs::read(user.path("a.eif")).unwrap());
+    let files = unpacked(&user, &sections[3].1);
+    assert_eq!(fs::read_to_string(files.join("modules/order")).unwrap(), "b.ko.xz\na.ko\n");
+    assert_eq!(fs::read_to_string(files.join("modules/b.ko.xz")).unwrap(), "B");
+}
+
+#[test]
 fn the_same_input_gives_the_same_bytes_wherever_it_lies() {
     let (one, other) = (User::new(), User::new());
     let images = [(&one, "first"), (&other, "second")].map(|(user, name)| {
