@@ -1,0 +1,1 @@
+//! Nothing but tests: AWS's own image reader and builder (crate `aws-nitro-enclaves-image-format`) against ours.
