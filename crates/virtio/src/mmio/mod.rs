@@ -178,7 +178,14 @@ impl<D: VirtioDevice> MmioTransport<D> {
             register::QUEUE_NOTIFY => self.notify(value),
             register::INTERRUPT_ACK => self.interrupt.acknowledge(value),
             register::STATUS => self.write_status(value),
-            _ => self.lock().write_register(offset, value),
+            _ => {
+                let mut inner = self.lock();
+                if offset == register::QUEUE_READY && value == 0 && inner.is_live_queue_selected() {
+                    self.reset(&mut inner);
+                } else {
+                    inner.write_register(offset, value);
+                }
+            }
         }
     }
 
@@ -346,6 +353,12 @@ impl<D: VirtioDevice> Inner<D> {
     fn selected_max(&self) -> Option<u16> {
         let index = usize::try_from(self.queue_sel).ok()?;
         self.device.queue_max_sizes().get(index).copied()
+    }
+
+    /// Linux's NSM driver lets go of its device by making the queue unready, without a reset. A queue cannot change
+    /// while the device works with it, so the whole device is reset: the driver finds it as new.
+    fn is_live_queue_selected(&self) -> bool {
+        matches!(self.state, State::DriverOk(_)) && self.selected_max().is_some()
     }
 
     fn selected_is_ready(&self) -> bool {

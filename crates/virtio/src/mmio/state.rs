@@ -8,6 +8,7 @@
 //!   ^          |             |           |            |            |        any state -> Failed
 //!   +----------+-------------+-----------+------------+------------+------- (0 written in any state)
 //! ```
+//! A driver that makes a queue unready in `DriverOk` resets the device by that: the transport sees to it.
 
 use super::registers::{
     ACKNOWLEDGE, DEVICE_NEEDS_RESET, DRIVER, DRIVER_OK, F_VERSION_1, FAILED, FEATURES_OK,

@@ -93,6 +93,9 @@ impl Model {
                 _ => self.features_beyond |= value != 0,
             },
             _ if self.status == 11 && self.queue_sel < 2 => self.write_queue(offset, value),
+            register::QUEUE_READY if self.status == 15 && self.queue_sel < 2 && value == 0 => {
+                *self = Self::default();
+            }
             _ => {}
         }
     }
