@@ -139,3 +139,18 @@ fn a_guest_cannot_change_what_was_measured() {
     }
     assert_eq!(nsm(&enclave, "a16b4465736372696265504352a165696e64657800"), before);
 }
+
+#[test]
+#[ignore = "needs a KVM that can run a kernel"]
+fn a_reset_of_the_device_resets_no_register() {
+    let user = User::new();
+    let enclave = Start::new(&image::demo(), "reset-device").run(&user);
+    let extend = "a169457874656e64504352a265696e6465781064646174614568656c6c6f";
+    let describe = "a16b4465736372696265504352a165696e64657810";
+    let extended = nsm(&enclave, extend);
+    let before = nsm(&enclave, describe);
+    assert!(before.ends_with(&extended[extended.len() - 96..]));
+    demo::ask(&enclave, "rebind nsm").expect("the driver takes its device again");
+    assert_eq!(nsm(&enclave, describe), before);
+    assert!(nsm(&enclave, "a16b4465736372696265504352a165696e64657800").contains("646c6f636bf5"), "PCR 0 is unlocked");
+}

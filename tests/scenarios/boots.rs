@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use serde_json::Value;
 use tests::enclave::{Enclave, Start};
@@ -75,6 +77,28 @@ fn an_image_with_the_init_that_aws_describes_boots() {
     let waited = enclave.wait();
     assert_eq!(waited.status, Some(255), "{waited:#?}");
     assert_eq!(enclave.describe()["ExitReason"], "GuestReset");
+}
+
+#[test]
+#[ignore = "needs a KVM that can run a kernel"]
+fn debians_stock_kernel_boots_with_its_modules_loaded_by_our_init() {
+    let tool = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tools/stock-kernel");
+    let printed = Command::new(tool).output().unwrap();
+    assert!(printed.status.success(), "{printed:?}");
+    let folder = PathBuf::from(String::from_utf8(printed.stdout).unwrap().trim_end());
+    let modules = folder.join("guest-modules");
+    let mut words = vec!["--kernel".to_owned(), folder.join("bzImage").to_str().unwrap().to_owned()];
+    for name in fs::read_to_string(modules.join("order")).unwrap().lines() {
+        words.extend(["--module".to_owned(), modules.join(name).to_str().unwrap().to_owned()]);
+    }
+    words.extend(["--".to_owned(), "/bin/enclave-demo".to_owned()]);
+    let image = image::build("stock", &words.iter().map(String::as_str).collect::<Vec<_>>());
+    let user = User::new();
+    let mut start = Start::new(&image, "stock").cpus(2);
+    start.memory = 512;
+    let enclave = start.run(&user);
+    assert_eq!(online_cpus(&enclave), 2);
+    assert!(!demo::attest(&enclave, b"through a module").is_empty());
 }
 
 #[test]
