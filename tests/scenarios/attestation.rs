@@ -152,5 +152,8 @@ fn a_reset_of_the_device_resets_no_register() {
     assert!(before.ends_with(&extended[extended.len() - 96..]));
     demo::ask(&enclave, "rebind nsm").expect("the driver takes its device again");
     assert_eq!(nsm(&enclave, describe), before);
-    assert!(nsm(&enclave, "a16b4465736372696265504352a165696e64657800").contains("646c6f636bf5"), "PCR 0 is unlocked");
+    assert!(
+        nsm(&enclave, "a16b4465736372696265504352a165696e64657800").contains("646c6f636bf5"),
+        "PCR 0 is unlocked"
+    );
 }
