@@ -298,7 +298,7 @@ impl Supervisor {
             Stage::Booting => self.begin_end(
                 ExitReason::HeartbeatTimeout,
                 "the guest's init did not connect to vsock port 9000; --debug shows the guest's console, and \
-                 --heartbeat-timeout allows it more time"
+                 heartbeat_timeout_ms in the configuration file allows it more time"
                     .to_owned(),
             ),
             Stage::Ending => self.end_overdue(),
