@@ -186,7 +186,7 @@ fn starting_holds_none_of_the_callers_streams() {
     let user = User::new();
     let image = image::demo();
     let enclave = Start::new(&image, "daemon").run(&user);
-    let own_session = rustix::process::getsid(None).unwrap();
+    let own_session = processes::session(std::process::id()).unwrap();
     let mut family = processes::children(enclave.supervisor());
     family.push(enclave.supervisor());
     let callers: Vec<_> = [std::io::stdout().as_raw_fd(), std::io::stderr().as_raw_fd()]
@@ -195,8 +195,7 @@ fn starting_holds_none_of_the_callers_streams() {
         .filter(|target| !target.starts_with("/dev/null"))
         .collect();
     for pid in family {
-        let session = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap());
-        assert_ne!(rustix::process::getsid(session).unwrap(), own_session, "process {pid}");
+        assert_ne!(processes::session(pid).unwrap(), own_session, "process {pid}");
         for entry in fs::read_dir(format!("/proc/{pid}/fd")).unwrap() {
             let target = fs::read_link(entry.unwrap().path()).unwrap();
             assert!(!callers.contains(&target), "process {pid} holds the caller's {}", target.display());

@@ -35,9 +35,9 @@ fn damaged_images_are_refused_with_the_cause() {
     refused(&user, &damaged(&user, "truncated", |bytes| bytes.truncate(bytes.len() - 100)), &["truncated"]);
     refused(&user, &damaged(&user, "mis-summed", |bytes| *bytes.last_mut().unwrap() ^= 1), &["checksum"]);
     refused(&user, &damaged(&user, "flags", |bytes| bytes[7] |= 0x40), &["flag"]);
-    refused(&user, &damaged(&user, "magic", |bytes| bytes[0] = b'x'), &["EIF"]);
+    refused(&user, &damaged(&user, "magic", |bytes| bytes[0] = b'x'), &["not an enclave image"]);
     refused(&user, &damaged(&user, "oversized", |bytes| bytes[0x11c] = 0x7f), &["section"]);
-    refused(&user, &damaged(&user, "empty", Vec::clear), &["EIF"]);
+    refused(&user, &damaged(&user, "empty", Vec::clear), &["truncated"]);
     let _ = Start::new(&user.path("missing.eif"), "missing").attempt(&user, "run").failure(&["missing.eif"]);
 }
 

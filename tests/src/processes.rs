@@ -8,6 +8,12 @@ pub fn children(parent: u32) -> Vec<u32> {
     all().into_iter().filter(|pid| parent_of(*pid) == Some(parent)).collect()
 }
 
+/// The session of a process: 0 if it began outside what is visible here, as in a container.
+#[must_use]
+pub fn session(pid: u32) -> Option<u32> {
+    stat_field(pid, 3)
+}
+
 /// The first child whose command line holds `word` as an argument.
 #[must_use]
 pub fn child_with_argument(parent: u32, word: &str) -> Option<u32> {
@@ -46,7 +52,12 @@ fn arguments(pid: u32) -> Vec<String> {
 }
 
 fn parent_of(pid: u32) -> Option<u32> {
+    stat_field(pid, 1)
+}
+
+/// A field of /proc/PID/stat, counted from the one after the name.
+fn stat_field(pid: u32, index: usize) -> Option<u32> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name in parentheses may hold spaces; the fields after it do not.
-    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+    stat.rsplit_once(')')?.1.split_whitespace().nth(index)?.parse().ok()
 }
