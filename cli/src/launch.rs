@@ -91,7 +91,7 @@ fn open_image(path: &Path) -> Result<(File, PathBuf)> {
 fn memory(args: &ImageArgs, config: &Config, image: &File) -> Result<u64> {
     let needs = Needs::of(image);
     let Some(memory) = args.memory.or(config.default_memory_mib) else {
-        let hint = needs.map(|needs| format!(" (this image needs about {} MiB)", needs.comfortable_mib()));
+        let hint = needs.map(|needs| format!(" (this image needs {} MiB)", needs.least_mib()));
         return Err(Failure::new(
             "no memory size was given",
             format_args!(
@@ -108,27 +108,17 @@ fn memory(args: &ImageArgs, config: &Config, image: &File) -> Result<u64> {
 }
 
 fn check_needs(memory: u64, needs: Needs) -> Result<()> {
-    let comfortable = needs.comfortable_mib();
-    if memory < needs.least_mib() {
+    let least = needs.least_mib();
+    if memory < least {
         return Err(Failure::new(
-            format_args!(
-                "{memory} MiB is too little: kernel and ramdisks alone take {} MiB",
-                needs.least_mib()
-            ),
-            format_args!("give at least --memory {comfortable} ({})", needs.explained()),
+            format_args!("{memory} MiB is too little: the image needs {least} MiB to boot"),
+            format_args!("give at least --memory {least} ({})", needs.explained()),
         ));
     }
-    if memory < comfortable {
-        output::tell(format_args!(
-            "warning: {memory} MiB may be too little: the image needs about {comfortable} MiB ({})",
-            needs.explained()
-        ));
-    } else {
-        output::tell(format_args!(
-            "The image needs about {comfortable} MiB to boot ({}); it gets {memory} MiB.",
-            needs.explained()
-        ));
-    }
+    output::tell(format_args!(
+        "The image needs {least} MiB to boot ({}); it gets {memory} MiB.",
+        needs.explained()
+    ));
     Ok(())
 }
 

@@ -1,41 +1,34 @@
-//! How much memory an image needs, estimated from its section table before anything is started.
+//! How much memory an image needs, said before anything is started.
 //!
-//! The supervisor refuses what cannot be placed; this estimate is for people, who choose `--memory`. The guest's
-//! kernel unpacks every ramdisk into memory before it frees the packed one: both must fit at once.
+//! The figure is the supervisor's own: the same code reads the kernel's header. What the supervisor then measures and boots it
+//! reads itself; nothing of what is read here is used for that.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
 use eif::header::{HEADER_LEN, Header, SECTION_HEADER_LEN, SectionHeader, SectionKind};
+use enclave_hypervisor::arch::boot::Kernel;
 
 const MIB: u64 = 1 << 20;
-/// Where a bzImage says how much memory its kernel takes until it manages memory itself
-/// (Documentation/arch/x86/boot.rst, `init_size`), and where its magic is.
-const INIT_SIZE_OFFSET: u64 = 0x260;
-const MAGIC_OFFSET: u64 = 0x202;
-const MAGIC: [u8; 4] = *b"HdrS";
-/// What the guest's kernel and its first processes take besides: measured with the small kernel, with room.
-const KERNEL_WORKING_SET: u64 = 24 * MIB;
-/// The kernel keeps 64 bytes on each page of 4 KiB: one part in so many.
-const PAGE_RECORDS: u64 = 64;
 
 /// What an image takes, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Needs {
-    /// The kernel, unpacked.
-    pub(crate) kernel: u64,
+    /// All of it: with less, the supervisor refuses the image.
+    total: u64,
     /// All ramdisks as they are in the image.
-    pub(crate) ramdisks: u64,
+    ramdisks: u64,
 }
 
 impl Needs {
-    /// Reads the section table. `None` if the file is no image that could be booted: the supervisor says why.
+    /// Reads the section table and the kernel. `None` if the file is no image that could be booted: the
+    /// supervisor says why.
     pub(crate) fn of(image: &File) -> Option<Self> {
         let mut bytes = [0; HEADER_LEN];
         image.read_exact_at(&mut bytes, 0).ok()?;
         let header = Header::decode(&bytes).ok()?;
         let length = image.metadata().ok()?.len();
-        let mut needs = Self { kernel: 0, ramdisks: 0 };
+        let (mut kernel, mut ramdisks) = (None, 0u64);
         for (offset, size) in
             header.section_offsets.iter().zip(header.section_sizes).take(header.section_count.into())
         {
@@ -44,47 +37,30 @@ impl Needs {
             let data = offset.checked_add(SECTION_HEADER_LEN as u64)?;
             data.checked_add(size).filter(|end| *end <= length)?;
             match SectionKind::from_code(SectionHeader::decode(&section).code) {
-                Some(SectionKind::Kernel) => needs.kernel = unpacked_kernel(image, data, size),
-                Some(SectionKind::Ramdisk) => needs.ramdisks = needs.ramdisks.checked_add(size)?,
+                Some(SectionKind::Kernel) => kernel = Some(read_kernel(image, data, size)?),
+                Some(SectionKind::Ramdisk) => ramdisks = ramdisks.checked_add(size)?,
                 _ => {}
             }
         }
-        Some(needs)
+        Some(Self { total: kernel?.memory_needed(ramdisks), ramdisks })
     }
 
-    /// Less than this holds kernel and ramdisks in no arrangement, in MiB.
-    pub(crate) fn least_mib(&self) -> u64 {
-        mib(self.kernel.saturating_add(self.ramdisks).saturating_add(MIB))
-    }
-
-    /// With this the image boots, in MiB; what the application itself uses comes on top.
-    pub(crate) fn comfortable_mib(&self) -> u64 {
-        let fixed =
-            self.kernel.saturating_add(self.ramdisks.saturating_mul(2)).saturating_add(KERNEL_WORKING_SET);
-        mib(fixed.saturating_add(fixed / PAGE_RECORDS))
+    /// With less than this, in MiB, the image is refused; what the application itself uses comes on top.
+    pub(crate) const fn least_mib(&self) -> u64 {
+        mib(self.total)
     }
 
     /// Where the figure comes from, for people.
     pub(crate) fn explained(&self) -> String {
-        format!(
-            "kernel {} MiB, ramdisks {} MiB packed and as much unpacked, {} MiB for the kernel's own use",
-            mib(self.kernel),
-            mib(self.ramdisks),
-            mib(KERNEL_WORKING_SET),
-        )
+        let ramdisks = mib(self.ramdisks);
+        format!("ramdisks of {ramdisks} MiB, packed and unpacked; the rest for the kernel")
     }
 }
 
-fn unpacked_kernel(image: &File, data: u64, size: u64) -> u64 {
-    let mut magic = [0; MAGIC.len()];
-    let mut init_size = [0; 4];
-    let read = |buffer: &mut [u8], at: u64| {
-        at + (buffer.len() as u64) <= size && image.read_exact_at(buffer, data.saturating_add(at)).is_ok()
-    };
-    if read(&mut magic, MAGIC_OFFSET) && magic == MAGIC && read(&mut init_size, INIT_SIZE_OFFSET) {
-        return size.max(u32::from_le_bytes(init_size).into());
-    }
-    size
+fn read_kernel(image: &File, data: u64, size: u64) -> Option<Kernel> {
+    let mut bytes = vec![0; usize::try_from(size).ok()?];
+    image.read_exact_at(&mut bytes, data).ok()?;
+    Kernel::parse(bytes).ok()
 }
 
 const fn mib(bytes: u64) -> u64 {
@@ -128,20 +104,36 @@ mod tests {
         bytes
     }
 
-    #[test]
-    fn sizes_come_from_the_section_table() {
-        assert_eq!(Needs::of(&image(b"KERNEL")), Some(Needs { kernel: 6, ramdisks: 22 }));
+    /// The smallest bzImage that there is, which says that it takes 20 MiB.
+    fn kernel() -> Vec<u8> {
+        let mut kernel = vec![0; 0x800];
+        kernel[0x1f1] = 1;
+        kernel[0x1f4..0x1f8].copy_from_slice(&0x40u32.to_le_bytes());
+        kernel[0x1fe..0x200].copy_from_slice(&[0x55, 0xaa]);
+        kernel[0x201] = 0x6a;
+        kernel[0x202..0x206].copy_from_slice(b"HdrS");
+        kernel[0x206..0x208].copy_from_slice(&0x020fu16.to_le_bytes());
+        kernel[0x211] = 1;
+        kernel[0x22c..0x230].copy_from_slice(&0x7fff_ffffu32.to_le_bytes());
+        kernel[0x230..0x234].copy_from_slice(&0x20_0000u32.to_le_bytes());
+        kernel[0x234] = 1;
+        kernel[0x236] = 3;
+        kernel[0x238..0x23c].copy_from_slice(&2047u32.to_le_bytes());
+        kernel[0x258..0x260].copy_from_slice(&0x100_0000u64.to_le_bytes());
+        kernel[0x260..0x264].copy_from_slice(&(20u32 << 20).to_le_bytes());
+        kernel
     }
 
     #[test]
-    fn a_compressed_kernel_counts_unpacked() {
-        let mut kernel = vec![0; 0x300];
-        kernel[0x202..0x206].copy_from_slice(b"HdrS");
-        kernel[0x260..0x264].copy_from_slice(&(20u32 << 20).to_le_bytes());
-        let needs = Needs::of(&image(&kernel)).unwrap();
-        assert_eq!(needs.kernel, 20 << 20);
-        assert_eq!(needs.least_mib(), 22);
-        assert!(needs.comfortable_mib() > needs.least_mib());
+    fn needs_come_from_the_section_table_and_the_kernels_own_word() {
+        let needs = Needs::of(&image(&kernel())).unwrap();
+        assert_eq!(needs.ramdisks, 22);
+        assert!(needs.least_mib() > 20 + 16, "the kernel lies at 16 MiB and takes 20: {needs:?}");
+    }
+
+    #[test]
+    fn a_kernel_that_cannot_be_booted_has_no_needs() {
+        assert_eq!(Needs::of(&image(b"KERNEL")), None);
     }
 
     #[test]
@@ -150,7 +142,7 @@ mod tests {
         assert_eq!(Needs::of(&file), None);
         file.write_all(&[0; 4096]).unwrap();
         assert_eq!(Needs::of(&file), None);
-        let whole = image(b"KERNEL");
+        let whole = image(&kernel());
         whole.set_len(HEADER_LEN as u64 + 20).unwrap();
         assert_eq!(Needs::of(&whole), None);
     }
