@@ -40,9 +40,8 @@ fn run(user: &User, more: &[&str]) -> crate::support::Ran {
 #[test]
 fn what_cannot_be_given_is_refused_with_what_can() {
     let user = User::new();
-    let _ = run(&user, &["--cpus", "1"]).failed(&["no memory size", "--memory", "MiB"]);
+    let _ = run(&user, &["--cpus", "1"]).failed(&["no memory size", "--memory"]);
     let _ = run(&user, &["--memory", "128"]).failed(&["no number of CPUs", "default_cpus"]);
-    let _ = run(&user, &["--cpus", "1", "--memory", "1"]).failed(&["1 MiB is too little", "--memory"]);
     let _ = run(&user, &["--cpus", "1", "--memory", "1073741824"]).failed(&["1073741824 MiB", "available"]);
     let _ = run(&user, &["--cpus", "1", "--memory", "18446744073709551615"]).failed(&["MiB", "available"]);
     let _ = run(&user, &["--cpus", "64", "--memory", "128"]).failed(&["64 CPUs", "this host offers"]);
@@ -52,6 +51,40 @@ fn what_cannot_be_given_is_refused_with_what_can() {
     let _ =
         run(&user, &["--cpus", "1", "--memory", "128", "--require-signature", &none]).failed(&["none.pem"]);
     assert!(!user.path("state").exists(), "nothing was made for an enclave that cannot be");
+}
+
+/// The smallest kernel there is: a bzImage that lies at 16 MiB and takes 20.
+fn bootable() -> Vec<u8> {
+    let mut kernel = vec![0; 0x800];
+    let fields: [(usize, &[u8]); 12] = [
+        (0x1f1, &[1]),
+        (0x1f4, &[0x40]),
+        (0x1fe, &[0x55, 0xaa, 0, 0x6a]),
+        (0x202, b"HdrS"),
+        (0x206, &[0x0f, 0x02]),
+        (0x211, &[1]),
+        (0x22c, &[0xff, 0xff, 0xff, 0x7f]),
+        (0x232, &[0x20, 0]),
+        (0x234, &[1, 0, 3]),
+        (0x238, &[0xff, 0x07]),
+        (0x25b, &[1]),
+        (0x262, &[0x40, 1]),
+    ];
+    for (offset, bytes) in fields {
+        kernel[offset..offset + bytes.len()].copy_from_slice(bytes);
+    }
+    let sections: [(u16, &[u8]); 3] = [(1, &kernel), (2, b"quiet"), (3, b"RAMDISK")];
+    crate::eif::image(0, &sections, 0)
+}
+
+#[test]
+fn the_memory_that_an_image_needs_is_said() {
+    let user = User::new();
+    let image = user.file("bootable.eif", bootable());
+    let run = |more: &[&str]| user.run(&[&["run", "--eif", &image, "--cpus", "1"][..], more].concat());
+    let _ = run(&[]).failed(&["no memory size", "this image needs", "MiB"]);
+    let _ =
+        run(&["--memory", "1"]).failed(&["1 MiB is too little: the image needs", "give at least --memory"]);
 }
 
 #[test]
