@@ -38,7 +38,7 @@ def padding(data):
 
 
 def host_archive(kernel, scripts):
-    """The part that all sessions share: busybox, modules and our two scripts. Assembling it takes no noticeable time."""
+    """The part that all sessions share: busybox, modules and our scripts. Assembling it takes no noticeable time."""
     busybox = shutil.which("busybox")
     if busybox is None:
         raise ToolError("busybox is missing: tools/setup installs it (package busybox-static)")
@@ -46,7 +46,8 @@ def host_archive(kernel, scripts):
     for name in ["bin", "dev", "modules", "newroot", "proc"]:
         archive.folder(name)
     archive.add("dev/console", stat.S_IFCHR | 0o600, device=(5, 1))
-    for name, path in [("bin/busybox", busybox), ("init", f"{scripts}/init"), ("session", f"{scripts}/session")]:
+    own = [(name, f"{scripts}/{name}") for name in ("init", "session", "keep-kvm")]
+    for name, path in [("bin/busybox", busybox), *own]:
         with open(path, "rb") as file:
             archive.program(name, file.read())
     for module in sorted((kernel / "modules").iterdir()):
