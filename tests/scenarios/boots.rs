@@ -137,7 +137,7 @@ fn twenty_enclaves_one_after_the_other_leave_nothing() {
         let _ = enclave.terminate().success();
         assert!(!run_dir.exists(), "{} is left", run_dir.display());
         for pid in family.into_iter().chain([supervisor]) {
-            assert!(!alive(pid), "process {pid} is left");
+            assert!(processes::ended(pid), "process {pid} is left");
         }
     };
     cycle(0);
@@ -151,10 +151,6 @@ fn twenty_enclaves_one_after_the_other_leave_nothing() {
         fs::read_dir(user.run_root()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     let folders = left.iter().filter(|name| name.to_string_lossy().contains("-enc")).count();
     assert_eq!(folders, 0, "{left:?}");
-}
-
-fn alive(pid: u32) -> bool {
-    fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.starts_with("enclave-hyperv"))
 }
 
 /// Shared memory of the whole machine, which guest memory counts as.

@@ -103,21 +103,10 @@ fn the_supervisor_is_killed_and_the_next_command_cleans_up() {
     assert!(waited.stdout.contains("SupervisorKilled"), "{waited:#?}");
     assert_eq!(enclave.describe()["ExitReason"], "SupervisorKilled");
     for pid in family {
-        assert!(ended(pid), "process {pid} outlives its supervisor");
+        assert!(processes::ended(pid), "process {pid} outlives its supervisor");
     }
     let _ = enclave.terminate().success();
     assert!(!enclave.run_dir().exists());
-}
-
-/// Waits for the end of a process that is nobody's child here.
-fn ended(pid: u32) -> bool {
-    let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
-    let Ok(process) = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()) else {
-        return true;
-    };
-    let mut watched = [rustix::event::PollFd::new(&process, rustix::event::PollFlags::IN)];
-    let patience = rustix::event::Timespec { tv_sec: 10, tv_nsec: 0 };
-    rustix::event::poll(&mut watched, Some(&patience)).unwrap() == 1
 }
 
 #[test]

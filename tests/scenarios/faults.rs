@@ -109,11 +109,7 @@ fn a_flooded_console_is_bounded_and_stops_nobody() {
         .sum();
     assert!(kept < 8 << 20, "{kept} bytes are kept of the console");
     let logs = user.enclave(&["logs", "console"]).success();
-    assert!(
-        logs.stdout.contains("Linux version") || logs.stdout.contains("enclave-init"),
-        "{}",
-        logs.stdout.len()
-    );
+    assert!(logs.stdout.len() >= 200_000, "{} bytes are kept", logs.stdout.len());
 }
 
 #[test]

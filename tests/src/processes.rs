@@ -33,6 +33,18 @@ pub fn hypervisors() -> Vec<u32> {
         .collect()
 }
 
+/// Waits, for a bounded time, for the end of a process that need not be a child of ours.
+#[must_use]
+pub fn ended(pid: u32) -> bool {
+    let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    let Ok(process) = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()) else {
+        return true;
+    };
+    let mut watched = [rustix::event::PollFd::new(&process, rustix::event::PollFlags::IN)];
+    let patience = rustix::event::Timespec { tv_sec: 10, tv_nsec: 0 };
+    rustix::event::poll(&mut watched, Some(&patience)).unwrap() == 1
+}
+
 /// Sends a signal to one process.
 pub fn signal(pid: u32, signal: rustix::process::Signal) {
     let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
