@@ -193,7 +193,8 @@ fn starting_holds_none_of_the_callers_streams() {
     for pid in family {
         assert_ne!(processes::session(pid).unwrap(), own_session, "process {pid}");
         for entry in fs::read_dir(format!("/proc/{pid}/fd")).unwrap() {
-            let target = fs::read_link(entry.unwrap().path()).unwrap();
+            // A descriptor that was open for a moment is gone by now.
+            let Ok(target) = fs::read_link(entry.unwrap().path()) else { continue };
             assert!(!callers.contains(&target), "process {pid} holds the caller's {}", target.display());
         }
     }
