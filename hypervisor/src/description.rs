@@ -173,3 +173,30 @@ impl ApplicationEnd {
         }
     }
 }
+
+#[cfg(test)]
+impl Description {
+    /// An enclave that was created and has done nothing, for tests to change.
+    pub(crate) fn example() -> Self {
+        Self {
+            name: "example".to_owned(),
+            enclave_id: "i-1-enc2".to_owned(),
+            process_id: 1,
+            cid: 16,
+            number_of_cpus: 1,
+            cpu_ids: vec![0],
+            memory_mib: 64,
+            run_dir: PathBuf::from("/run"),
+            state: State::Created,
+            heartbeat: false,
+            flags: Flags::None,
+            measurements: None,
+            attested_pcrs: None,
+            exit_reason: None,
+            exit_status: None,
+            exit_detail: None,
+            timings: Vec::new(),
+            vsock_problems: Vec::new(),
+        }
+    }
+}

@@ -195,33 +195,12 @@ fn write_locked(folder: BorrowedFd<'_>, record: &Record) -> Result<OwnedFd, Stat
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
 
     use super::*;
-    use crate::description::{Flags, State};
     use crate::unix_socket::open_folder;
 
     fn record(name: &str) -> Record {
-        let description = Description {
-            name: name.to_owned(),
-            enclave_id: "i-1-enc2".to_owned(),
-            process_id: 1,
-            cid: 16,
-            number_of_cpus: 1,
-            cpu_ids: vec![0],
-            memory_mib: 64,
-            run_dir: PathBuf::from("/run"),
-            state: State::Created,
-            heartbeat: false,
-            flags: Flags::None,
-            measurements: None,
-            attested_pcrs: None,
-            exit_reason: None,
-            exit_status: None,
-            exit_detail: None,
-            timings: Vec::new(),
-            vsock_problems: Vec::new(),
-        };
+        let description = Description { name: name.to_owned(), ..Description::example() };
         Record::new(description, None)
     }
 

@@ -144,7 +144,7 @@ fn seconds_since_1970() -> u64 {
 mod tests {
     use super::*;
     use crate::client::{find, list};
-    use crate::description::{Description, Flags};
+    use crate::description::Description;
     use crate::exit_reason::ExitReason;
     use crate::state::STATE_FILE;
 
@@ -156,22 +156,9 @@ mod tests {
         let description = Description {
             name: "left".to_owned(),
             enclave_id: enclave_id.to_owned(),
-            process_id: 1,
-            cid: 16,
-            number_of_cpus: 1,
-            cpu_ids: vec![0],
-            memory_mib: 64,
             run_dir: folder.path().to_owned(),
             state,
-            heartbeat: false,
-            flags: Flags::None,
-            measurements: None,
-            attested_pcrs: None,
-            exit_reason: None,
-            exit_status: None,
-            exit_detail: None,
-            timings: Vec::new(),
-            vsock_problems: Vec::new(),
+            ..Description::example()
         };
         StateLock::create(folder.as_fd(), &Record::new(description, ended_at)).unwrap();
     }
