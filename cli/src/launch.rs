@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use attestation::identity::EnclaveId;
-use enclave_hypervisor::client::RunRoot;
+use enclave_hypervisor::client::{self, RunRoot, Supervisor};
 use enclave_hypervisor::description::{Description, State};
 use enclave_hypervisor::launch::{LaunchSpec, PROTOCOL_VERSION};
 use enclave_hypervisor::messages::SecurityIdentity;
@@ -17,6 +17,7 @@ use serde_bytes::ByteBuf;
 
 use crate::args::ImageArgs;
 use crate::config::Config;
+use crate::enclaves::client_failure;
 use crate::error::{Failure, Result};
 use crate::memory::Needs;
 use crate::placement::{self, Load};
@@ -32,12 +33,14 @@ pub(crate) struct Plan {
     pub(crate) image: File,
     /// What its supervisor is told.
     pub(crate) spec: LaunchSpec,
+    /// The supervisor, which waits for that.
+    pub(crate) supervisor: Supervisor,
 }
 
 /// Checks what was asked for against this host and prepares it.
 ///
 /// # Errors
-/// If something is missing or does not fit, before anything is started.
+/// If something is missing or does not fit, before an enclave is started.
 pub(crate) fn plan(args: &ImageArgs, debug: bool, start: bool, root: &RunRoot) -> Result<Plan> {
     let config = Config::load()?;
     let (image, path) = open_image(&args.eif)?;
@@ -52,6 +55,9 @@ pub(crate) fn plan(args: &ImageArgs, debug: bool, start: bool, root: &RunRoot) -
         Some(name) => checked_name(name)?,
         None => default_name(&path),
     };
+    // The supervisor's own start takes about as long as the certificates: they do not wait for each other.
+    let supervisor = client::supervisor_program().and_then(|program| Supervisor::spawn(&program));
+    let supervisor = supervisor.map_err(client_failure)?;
     let (enclave_id, identity) = identity()?;
     let spec = LaunchSpec {
         version: PROTOCOL_VERSION,
@@ -70,7 +76,7 @@ pub(crate) fn plan(args: &ImageArgs, debug: bool, start: bool, root: &RunRoot) -
         start,
         identity,
     };
-    Ok(Plan { image, spec })
+    Ok(Plan { image, spec, supervisor })
 }
 
 fn open_image(path: &Path) -> Result<(File, PathBuf)> {

@@ -53,7 +53,8 @@ pub(crate) fn stdout_failure(error: &io::Error) -> Failure {
 /// Tells the user something, on standard error.
 pub(crate) fn tell(message: impl fmt::Display) {
     // A closed standard error leaves nobody to tell.
-    let _ = writeln!(io::stderr().lock(), "{message}");
+    // One write for all of it: standard error has no buffer.
+    let _ = io::stderr().write_all(format!("{message}\n").as_bytes());
 }
 
 /// True if a person watches standard error.

@@ -12,8 +12,10 @@
 
 mod attestation;
 mod boot;
+mod exits;
 mod loading;
 mod memory;
+mod pages;
 mod peer;
 mod statistics;
 mod vsock;

@@ -148,7 +148,7 @@ impl DescribedFile {
                 )
                 .add("Kernel", format_args!("{} {}", build.operating_system, build.kernel_version));
             for (key, value) in &metadata.custom {
-                fields.add(printable(key), printable(&value.to_string()));
+                fields.add(format!("Metadata {}", printable(key)), printable(&value.to_string()));
             }
         }
         for section in &self.sections {

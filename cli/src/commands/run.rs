@@ -76,7 +76,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
     }
     let plan = launch::plan(&args.image, debug, true, &root)?;
     let mut attached = args.attach.then(|| Attachment::new(&root, args.output.format));
-    let result = launched(&plan, attached.as_mut());
+    let result = launched(plan, attached.as_mut());
     let enclave = match (result, &mut attached) {
         (Ok(enclave), _) => enclave,
         // The whole console was shown: its tail would only repeat it.
@@ -105,7 +105,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
 pub(crate) fn create(args: &CreateArgs) -> Result<()> {
     let root = enclaves::open_root()?;
     let plan = launch::plan(&args.image, args.image.debug, false, &root)?;
-    let enclave = launched(&plan, None).map_err(launch_failure)?;
+    let enclave = launched(plan, None).map_err(launch_failure)?;
     output::print(args.output.format, &Started::new(&enclave), |started| {
         started.text("is measured and loaded; `enclave start` runs it")
     })
@@ -121,12 +121,11 @@ pub(crate) fn start(args: &StartArgs) -> Result<()> {
 }
 
 fn launched(
-    plan: &Plan,
+    plan: Plan,
     mut attached: Option<&mut Attachment>,
 ) -> core::result::Result<Description, LaunchError> {
-    let program = client::supervisor_program()?;
     let mut narrator = Narrator::new();
-    client::launch(&program, &plan.spec, &plan.image, &mut |event| {
+    plan.supervisor.launch(&plan.spec, &plan.image, &mut |event| {
         narrator.hear(event);
         if let (LaunchEvent::Booting, Some(attached)) = (event, attached.as_deref_mut()) {
             attached.begin(plan.spec.enclave_id.clone());

@@ -33,12 +33,12 @@ pub(super) fn locked_memory() -> Finding {
     let found = limit.map_or_else(|| "unlimited".to_owned(), |bytes| format!("{} MiB", bytes >> 20));
     let enough = limit.is_none_or(|bytes| bytes >= MIN_LOCKED) || rustix::process::geteuid().is_root();
     if enough || host::meminfo_mib("SwapTotal") == Some(0) {
-        return Finding::ok(CHECK, found, "guest memory is locked against swapping up to this limit");
+        return Finding::ok(CHECK, found, "an enclave whose memory is within this limit is locked against swapping");
     }
     Finding::warning(
         CHECK,
         found,
-        "guest memory beyond the limit may be swapped out",
+        "the memory of an enclave that has more than this is not locked, none of it, and may be swapped out",
         "raise memlock in /etc/security/limits.conf (or LimitMEMLOCK= of the service), or turn swap off",
     )
 }

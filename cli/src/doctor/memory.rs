@@ -133,8 +133,8 @@ pub(super) fn swap() -> Finding {
     Finding::warning(
         CHECK,
         found,
-        "guest memory is locked as far as the limit on locked memory allows; what is not locked may be written to \
-         the disk and stay there after the enclave's end",
+        "an enclave with more memory than the limit on locked memory is not locked: its memory may be written to the \
+         disk and stay there after the enclave's end",
         "swapoff -a, swap to an encrypted device, use huge pages, or raise the limit on locked memory",
     )
 }

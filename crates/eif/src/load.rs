@@ -20,8 +20,13 @@ use crate::reader::{Checksum, ReadError, Reader, Section, as_u64};
 /// Bytes read, and hashed, at a time: small enough to be still in the cache when the other threads take it up.
 const CHUNK: usize = 256 << 10;
 
-/// Chunks that may wait for a hashing thread; reading pauses when it is that far behind.
-const QUEUE: usize = 16;
+/// Chunks that may wait for a hashing thread; reading pauses when it is that far behind. Reading is faster than hashing: a
+/// longer queue would only hold more memory.
+const QUEUE: usize = 4;
+
+/// Bytes set aside at once for a section to be collected. A larger one grows with what is really there: a sparse or lying
+/// file costs no memory.
+const COLLECT_AT_ONCE: u64 = 64 << 20;
 
 /// Where the data of a section go, besides into the hashes.
 #[derive(Debug)]
@@ -220,10 +225,11 @@ fn pass<'d, R: Read, S: Sink<'d>>(
     hashers: Hashers<'d>,
 ) -> Result<Passed, LoadError<S::Error>> {
     let mut parts = Parts::default();
+    let mut pool = Pool::default();
     let (mut metadata, mut signature) = (None, None);
     while let Some(section) = reader.next_section()? {
         match parts.next(section.kind) {
-            Some(part) => measured_section(&mut reader, sink, &hashers, &section, part)?,
+            Some(part) => measured_section(&mut reader, sink, (&hashers, &mut pool), &section, part)?,
             None if section.kind == SectionKind::Metadata => {
                 metadata = Some(unmeasured_section(&mut reader)?)
             }
@@ -244,7 +250,7 @@ fn pass<'d, R: Read, S: Sink<'d>>(
 fn measured_section<'d, R: Read, S: Sink<'d>>(
     reader: &mut Reader<R>,
     sink: &mut S,
-    hashers: &Hashers<'d>,
+    (hashers, pool): (&Hashers<'d>, &mut Pool),
     section: &Section,
     part: Part,
 ) -> Result<(), LoadError<S::Error>> {
@@ -255,10 +261,11 @@ fn measured_section<'d, R: Read, S: Sink<'d>>(
             }
             read_into(reader, sink, hashers, slice, part)
         }
-        Placement::MeasureOnly => read_through(reader, sink, hashers, part, None),
+        Placement::MeasureOnly => read_through(reader, sink, (hashers, pool), part, None),
         Placement::Collect => {
             let mut data = Vec::new();
-            read_through(reader, sink, hashers, part, Some(&mut data))?;
+            data.reserve_exact(usize::try_from(section.size.min(COLLECT_AT_ONCE)).unwrap_or(0));
+            read_through(reader, sink, (hashers, pool), part, Some(&mut data))?;
             sink.collected(section, data).map_err(LoadError::Sink)
         }
     }
@@ -282,11 +289,10 @@ fn read_into<'d, R: Read, S: Sink<'d>>(
 fn read_through<'d, R: Read, S: Sink<'d>>(
     reader: &mut Reader<R>,
     sink: &mut S,
-    hashers: &Hashers<'d>,
+    (hashers, pool): (&Hashers<'d>, &mut Pool),
     part: Part,
     mut copy: Option<&mut Vec<u8>>,
 ) -> Result<(), LoadError<S::Error>> {
-    let mut pool = Pool::default();
     while reader.remaining() > 0 {
         let mut buffer = pool.take();
         // Nobody else holds it, so this clones nothing.

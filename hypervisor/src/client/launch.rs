@@ -25,29 +25,42 @@ pub fn supervisor_program() -> Result<PathBuf, ClientError> {
     Ok(here.with_file_name(PROGRAM))
 }
 
-/// Starts an enclave from `image` and returns once it runs, or is loaded if it is not to be started.
-///
-/// `program` is [`supervisor_program`]. `on_event` hears the progress, the outcome included. If this process ends before
-/// that, the enclave is ended too. Nothing that is started holds a descriptor of this process.
-///
-/// # Errors
-/// [`LaunchError::Failed`] with the supervisor's reason, else what kept it from being started.
-pub fn launch(
-    program: &Path,
-    spec: &LaunchSpec,
-    image: &File,
-    on_event: &mut dyn FnMut(&LaunchEvent),
-) -> Result<Description, LaunchError> {
-    RunRoot::at(&spec.run_root).prepare()?;
-    let cannot = |error| ClientError::Spawn { program: program.to_owned(), error };
-    let (ours, theirs) = pair().map_err(cannot)?;
-    let mut child = spawn(program, "supervisor", &[theirs.as_fd()], Stdio::null()).map_err(cannot)?;
-    drop(theirs);
-    // It ends long after this command; in a program that goes on, this thread reaps it.
-    std::thread::spawn(move || child.wait());
-    let channel = Channel::<LaunchSpec, LaunchEvent>::new(ours);
-    channel.send(spec, &[image.as_fd()])?;
-    follow(|| Ok(channel.receive()?.map(|received| received.message)), on_event)
+/// A supervisor that has been started and waits to be told what to do. Dropped untold, it ends and leaves nothing behind.
+#[derive(Debug)]
+pub struct Supervisor {
+    channel: Channel<LaunchSpec, LaunchEvent>,
+}
+
+impl Supervisor {
+    /// Starts `program`, which is [`supervisor_program`]. Nothing that is started holds a descriptor of this process.
+    ///
+    /// # Errors
+    /// If the program cannot be started.
+    pub fn spawn(program: &Path) -> Result<Self, ClientError> {
+        let cannot = |error| ClientError::Spawn { program: program.to_owned(), error };
+        let (ours, theirs) = pair().map_err(cannot)?;
+        let mut child = spawn(program, "supervisor", &[theirs.as_fd()], Stdio::null()).map_err(cannot)?;
+        // It ends long after this command; in a program that goes on, this thread reaps it.
+        std::thread::spawn(move || child.wait());
+        Ok(Self { channel: Channel::new(ours) })
+    }
+
+    /// Starts an enclave from `image` and returns once it runs, or is loaded if it is not to be started.
+    ///
+    /// `on_event` hears the progress, the outcome included. If this process ends before that, the enclave is ended too.
+    ///
+    /// # Errors
+    /// [`LaunchError::Failed`] with the supervisor's reason, else what kept it from being started.
+    pub fn launch(
+        self,
+        spec: &LaunchSpec,
+        image: &File,
+        on_event: &mut dyn FnMut(&LaunchEvent),
+    ) -> Result<Description, LaunchError> {
+        RunRoot::at(&spec.run_root).prepare()?;
+        self.channel.send(spec, &[image.as_fd()])?;
+        follow(|| Ok(self.channel.receive()?.map(|received| received.message)), on_event)
+    }
 }
 
 /// Passes events on until the last one, which it turns into the outcome.

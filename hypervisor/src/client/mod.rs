@@ -15,7 +15,7 @@ pub use connect::connect;
 pub use conversation::{console, logs, start, terminate, wait};
 pub use error::{ClientError, LaunchError};
 pub use find::{find, list};
-pub use launch::{launch, supervisor_program};
+pub use launch::{Supervisor, supervisor_program};
 
 pub use crate::console_log::LogReader;
 pub use crate::run_dir::RunRoot;

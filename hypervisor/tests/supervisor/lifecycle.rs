@@ -4,7 +4,7 @@ use std::io::Read;
 use std::os::unix::net::UnixListener;
 
 use enclave_hypervisor::channel::{Channel, pair};
-use enclave_hypervisor::client::{self, ClientError, LaunchError};
+use enclave_hypervisor::client::{self, ClientError, LaunchError, Supervisor};
 use enclave_hypervisor::control::{Envelope, Reply};
 use enclave_hypervisor::description::{Description, Flags, State};
 use enclave_hypervisor::exit_reason::ExitReason;
@@ -182,7 +182,8 @@ fn a_bad_image_leaves_nothing() {
     let mut damaged = image();
     *damaged.last_mut().unwrap() ^= 1;
     for bytes in [damaged, image()[..600].to_vec(), Vec::new(), b"no image at all".repeat(100)] {
-        let launched = client::launch(&world.program, &world.spec(), &world.file(&bytes), &mut |_| {});
+        let supervisor = Supervisor::spawn(&world.program).unwrap();
+        let launched = supervisor.launch(&world.spec(), &world.file(&bytes), &mut |_| {});
         match launched {
             Err(LaunchError::Failed(failure)) => assert_eq!(failure.reason, ExitReason::ImageRefused),
             other => panic!("{other:?}"),

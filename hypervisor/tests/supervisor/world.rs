@@ -11,7 +11,7 @@ use attestation::identity::EnclaveId;
 use attestation::pki::RootAuthority;
 use eif::header::{Header, SectionKind};
 use eif::writer::Writer;
-use enclave_hypervisor::client::{self, LaunchError, RunRoot};
+use enclave_hypervisor::client::{LaunchError, RunRoot, Supervisor};
 use enclave_hypervisor::description::Description;
 use enclave_hypervisor::launch::{LaunchEvent, LaunchFailure, LaunchSpec, PROTOCOL_VERSION};
 use enclave_hypervisor::messages::SecurityIdentity;
@@ -106,7 +106,7 @@ impl World {
         spec: &LaunchSpec,
         on_event: &mut dyn FnMut(&LaunchEvent),
     ) -> Result<Description, LaunchError> {
-        client::launch(&self.program, spec, &self.file(&image()), on_event)
+        Supervisor::spawn(&self.program)?.launch(spec, &self.file(&image()), on_event)
     }
 
     /// An enclave that must come up.
