@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::SystemTime;
 
 use attestation::identity::EnclaveId;
@@ -46,7 +47,6 @@ pub(crate) fn plan(args: &ImageArgs, debug: bool, start: bool, root: &RunRoot) -
     let (image, path) = open_image(&args.eif)?;
     let others = enclaves::list(root)?;
     let memory_mib = memory(args, &config, &image)?;
-    let cpus = cpus(args, &config, &others)?;
     let required_certificate = match &args.require_signature {
         Some(path) => Some(ByteBuf::from(input::signing_certificate(path)?.der().to_vec())),
         None => None,
@@ -55,10 +55,15 @@ pub(crate) fn plan(args: &ImageArgs, debug: bool, start: bool, root: &RunRoot) -
         Some(name) => checked_name(name)?,
         None => default_name(&path),
     };
-    // The supervisor's own start takes about as long as the certificates: they do not wait for each other.
-    let supervisor = client::supervisor_program().and_then(|program| Supervisor::spawn(&program));
-    let supervisor = supervisor.map_err(client_failure)?;
-    let (enclave_id, identity) = identity()?;
+    // The certificates take about as long as the supervisor's own start: they do not wait for each other.
+    let (cpus, supervisor, (enclave_id, identity)) = thread::scope(|scope| {
+        let identity = scope.spawn(identity);
+        let cpus = cpus(args, &config, &others)?;
+        let supervisor = client::supervisor_program().and_then(|program| Supervisor::spawn(&program));
+        let supervisor = supervisor.map_err(client_failure)?;
+        let identity = identity.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        Ok::<_, Failure>((cpus, supervisor, identity))
+    })?;
     let spec = LaunchSpec {
         version: PROTOCOL_VERSION,
         enclave_id: enclave_id.to_string(),

@@ -33,7 +33,11 @@ pub(super) fn locked_memory() -> Finding {
     let found = limit.map_or_else(|| "unlimited".to_owned(), |bytes| format!("{} MiB", bytes >> 20));
     let enough = limit.is_none_or(|bytes| bytes >= MIN_LOCKED) || rustix::process::geteuid().is_root();
     if enough || host::meminfo_mib("SwapTotal") == Some(0) {
-        return Finding::ok(CHECK, found, "an enclave whose memory is within this limit is locked against swapping");
+        return Finding::ok(
+            CHECK,
+            found,
+            "an enclave whose memory is within this limit is locked against swapping",
+        );
     }
     Finding::warning(
         CHECK,

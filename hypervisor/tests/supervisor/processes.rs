@@ -6,21 +6,22 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::{ExitCode, Stdio};
 
 use enclave_hypervisor::channel::Channel;
-use enclave_hypervisor::client::{self, Cleaned};
+use enclave_hypervisor::client::{self, Cleaned, LaunchError, Supervisor};
 use enclave_hypervisor::control::{Envelope, Reply, Request};
 use enclave_hypervisor::description::State;
 use enclave_hypervisor::exit_reason::ExitReason;
-use enclave_hypervisor::launch::PROTOCOL_VERSION;
+use enclave_hypervisor::launch::{LaunchEvent, PROTOCOL_VERSION};
 use enclave_hypervisor::spawn::spawn;
 use rustix::fs::OFlags;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::harness::Test;
-use crate::world::{Watched, World, child, watch_all};
+use crate::world::{Watched, World, child, image_with_ramdisk, own_supervisor, watch_all};
 
 pub(crate) const TESTS: &[Test] = &[
     ("sigterm_ends_it_cleanly", sigterm_ends_it_cleanly),
+    ("sigterm_stops_the_loading_of_a_large_image", sigterm_stops_the_loading_of_a_large_image),
     ("a_killed_machine_is_told", a_killed_machine_is_told),
     ("a_killed_security_module_is_told", a_killed_security_module_is_told),
     ("a_killed_supervisor_is_cleaned_up_after", a_killed_supervisor_is_cleaned_up_after),
@@ -48,6 +49,34 @@ fn sigterm_ends_it_cleanly() {
     assert!(!running.run_dir.join("control.sock").exists());
     assert!(!running.run_dir.join("vsock.sock").exists());
     assert!(client::clean_stale(&world.root).unwrap().is_empty());
+}
+
+fn sigterm_stops_the_loading_of_a_large_image() {
+    const RAMDISK: u64 = 2 << 30;
+    let world = World::new("good");
+    let mut spec = world.spec();
+    spec.memory_mib = 8 << 10;
+    let image = image_with_ramdisk(RAMDISK, &world);
+    let mut watched = None;
+    let mut read = 0;
+    let launched = Supervisor::spawn(&world.program).unwrap().launch(&spec, &image, &mut |event| {
+        if let LaunchEvent::Loading { done, .. } = event {
+            read = *done;
+            watched.get_or_insert_with(|| {
+                let supervisor = own_supervisor();
+                let watched = Watched::new(supervisor);
+                kill_process(supervisor, Signal::TERM).unwrap();
+                watched
+            });
+        }
+    });
+    match launched {
+        Err(LaunchError::Failed(failure)) => assert_eq!(failure.reason, ExitReason::Signalled, "{failure:?}"),
+        other => panic!("{other:?}"),
+    }
+    watched.unwrap().ends();
+    assert!(read < RAMDISK, "all of it was read first");
+    assert!(world.root.enclave_ids().unwrap().is_empty(), "a folder is left");
 }
 
 fn a_killed_machine_is_told() {

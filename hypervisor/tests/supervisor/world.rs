@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use attestation::certificate::Certificate;
 use attestation::identity::EnclaveId;
 use attestation::pki::RootAuthority;
-use eif::header::{Header, SectionKind};
+use eif::header::{HEADER_LEN, Header, SECTION_HEADER_LEN, SectionHeader, SectionKind};
 use eif::writer::Writer;
 use enclave_hypervisor::client::{LaunchError, RunRoot, Supervisor};
 use enclave_hypervisor::description::Description;
@@ -138,6 +138,22 @@ pub(crate) fn image() -> Vec<u8> {
     writer.finish().unwrap().output.into_inner()
 }
 
+/// As [`image`], with a last ramdisk of this many bytes. The file takes no room on the disk for them, and its checksum is wrong.
+pub(crate) fn image_with_ramdisk(bytes: u64, world: &World) -> File {
+    let mut start = image();
+    let header_bytes: &mut [u8; HEADER_LEN] = start.first_chunk_mut().unwrap();
+    let mut header = Header::decode(header_bytes).unwrap();
+    let last = usize::from(header.section_count) - 1;
+    header.section_sizes[last] = bytes;
+    *header_bytes = header.encode();
+    let at = usize::try_from(header.section_offsets[last]).unwrap();
+    let section: &mut [u8; SECTION_HEADER_LEN] = start[at..].first_chunk_mut().unwrap();
+    *section = SectionHeader { size: bytes, ..SectionHeader::decode(section) }.encode();
+    let file = world.file(&start);
+    file.set_len(header.section_offsets[last] + SECTION_HEADER_LEN as u64 + bytes).unwrap();
+    file
+}
+
 /// A 64-bit ELF file with one segment at 1 MiB, which holds `hlt`.
 fn kernel() -> Vec<u8> {
     const HIGH_MEMORY: u64 = 1 << 20;
@@ -170,9 +186,19 @@ fn kernel() -> Vec<u8> {
     elf
 }
 
-/// The children of a process whose second argument is `role`: process ids.
+/// The child of a process's first thread whose second argument is `role`.
 pub(crate) fn child(supervisor: u32, role: &str) -> Pid {
-    let children = std::fs::read_to_string(format!("/proc/{supervisor}/task/{supervisor}/children")).unwrap();
+    child_of_thread(supervisor, supervisor, role)
+}
+
+/// The supervisor that this thread has started.
+pub(crate) fn own_supervisor() -> Pid {
+    let thread = rustix::thread::gettid().as_raw_pid();
+    child_of_thread(std::process::id(), u32::try_from(thread).unwrap(), "supervisor")
+}
+
+fn child_of_thread(process: u32, thread: u32, role: &str) -> Pid {
+    let children = std::fs::read_to_string(format!("/proc/{process}/task/{thread}/children")).unwrap();
     let found = children.split_whitespace().find(|child| {
         let command = std::fs::read(format!("/proc/{child}/cmdline")).unwrap();
         command.split(|byte| *byte == 0).nth(1) == Some(role.as_bytes())
