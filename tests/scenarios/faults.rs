@@ -97,10 +97,19 @@ fn an_image_may_be_deleted_once_it_runs() {
 #[test]
 #[ignore = "needs a KVM that can run a kernel"]
 fn a_flooded_console_is_bounded_and_stops_nobody() {
+    const FLOOD: u64 = 200_000;
     let user = User::new();
     let enclave = Start::new(&image::demo(), "console").with(&["--debug"]).run(&user);
-    let printed = demo::ask(&enclave, &format!("console {}", 200_000));
+    let mut follower =
+        user.command(&["console", "console"]).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let printed = demo::ask(&enclave, &format!("console {FLOOD}"));
     assert!(printed.is_ok(), "{printed:?}");
+    // The answer may come before the guest's terminal has let go of the last bytes.
+    let mut stream = follower.stdout.take().unwrap();
+    let seen = std::io::copy(&mut stream.by_ref().take(FLOOD), &mut std::io::sink()).unwrap();
+    assert_eq!(seen, FLOOD, "the console ended early");
+    follower.kill().unwrap();
+    let _ = follower.wait().unwrap();
     let kept: u64 = fs::read_dir(enclave.run_dir())
         .unwrap()
         .filter_map(|entry| entry.unwrap().metadata().ok())
@@ -109,7 +118,7 @@ fn a_flooded_console_is_bounded_and_stops_nobody() {
         .sum();
     assert!(kept < 8 << 20, "{kept} bytes are kept of the console");
     let logs = user.enclave(&["logs", "console"]).success();
-    assert!(logs.stdout.len() >= 200_000, "{} bytes are kept", logs.stdout.len());
+    assert!(logs.stdout.len() as u64 >= FLOOD, "{} bytes are kept", logs.stdout.len());
 }
 
 #[test]
