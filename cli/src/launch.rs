@@ -55,14 +55,14 @@ pub(crate) fn plan(args: &ImageArgs, debug: bool, start: bool, root: &RunRoot) -
         Some(name) => checked_name(name)?,
         None => default_name(&path),
     };
+    let cpus = cpus(args, &config, &others)?;
     // The certificates take about as long as the supervisor's own start: they do not wait for each other.
-    let (cpus, supervisor, (enclave_id, identity)) = thread::scope(|scope| {
+    let (supervisor, (enclave_id, identity)) = thread::scope(|scope| {
         let identity = scope.spawn(identity);
-        let cpus = cpus(args, &config, &others)?;
         let supervisor = client::supervisor_program().and_then(|program| Supervisor::spawn(&program));
         let supervisor = supervisor.map_err(client_failure)?;
         let identity = identity.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-        Ok::<_, Failure>((cpus, supervisor, identity))
+        Ok::<_, Failure>((supervisor, identity))
     })?;
     let spec = LaunchSpec {
         version: PROTOCOL_VERSION,
