@@ -97,7 +97,7 @@ fn an_image_may_be_deleted_once_it_runs() {
 #[test]
 #[ignore = "needs a KVM that can run a kernel"]
 fn a_flooded_console_is_bounded_and_stops_nobody() {
-    const FLOOD: u64 = 200_000;
+    const FLOOD: u64 = 50_000;
     let user = User::new();
     let enclave = Start::new(&image::demo(), "console").with(&["--debug"]).run(&user);
     let mut follower =
