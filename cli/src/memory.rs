@@ -7,6 +7,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 
 use eif::header::{HEADER_LEN, Header, SECTION_HEADER_LEN, SectionHeader, SectionKind};
+use eif::rules::MAX_KERNEL_SIZE;
 use enclave_hypervisor::arch::boot::Kernel;
 
 const MIB: u64 = 1 << 20;
@@ -58,6 +59,10 @@ impl Needs {
 }
 
 fn read_kernel(image: &File, data: u64, size: u64) -> Option<Kernel> {
+    if size > MAX_KERNEL_SIZE {
+        // No image may have one; a file with holes would claim it without having it.
+        return None;
+    }
     let mut bytes = vec![0; usize::try_from(size).ok()?];
     image.read_exact_at(&mut bytes, data).ok()?;
     Kernel::parse(bytes).ok()
@@ -67,10 +72,16 @@ const fn mib(bytes: u64) -> u64 {
     bytes.div_ceil(MIB)
 }
 
+/// Shared with the command's tests.
+#[cfg(test)]
+#[path = "../tests/command/bzimage.rs"]
+mod bzimage;
+
 #[cfg(test)]
 mod tests {
     use std::io::Write;
 
+    use super::bzimage::smallest_bzimage;
     use super::*;
 
     /// Golden vector A of the format: a kernel of 6 bytes, two ramdisks of 11.
@@ -104,29 +115,9 @@ mod tests {
         bytes
     }
 
-    /// The smallest bzImage that there is, which says that it takes 20 MiB.
-    fn kernel() -> Vec<u8> {
-        let mut kernel = vec![0; 0x800];
-        kernel[0x1f1] = 1;
-        kernel[0x1f4..0x1f8].copy_from_slice(&0x40u32.to_le_bytes());
-        kernel[0x1fe..0x200].copy_from_slice(&[0x55, 0xaa]);
-        kernel[0x201] = 0x6a;
-        kernel[0x202..0x206].copy_from_slice(b"HdrS");
-        kernel[0x206..0x208].copy_from_slice(&0x020fu16.to_le_bytes());
-        kernel[0x211] = 1;
-        kernel[0x22c..0x230].copy_from_slice(&0x7fff_ffffu32.to_le_bytes());
-        kernel[0x230..0x234].copy_from_slice(&0x20_0000u32.to_le_bytes());
-        kernel[0x234] = 1;
-        kernel[0x236] = 3;
-        kernel[0x238..0x23c].copy_from_slice(&2047u32.to_le_bytes());
-        kernel[0x258..0x260].copy_from_slice(&0x100_0000u64.to_le_bytes());
-        kernel[0x260..0x264].copy_from_slice(&(20u32 << 20).to_le_bytes());
-        kernel
-    }
-
     #[test]
     fn needs_come_from_the_section_table_and_the_kernels_own_word() {
-        let needs = Needs::of(&image(&kernel())).unwrap();
+        let needs = Needs::of(&image(&smallest_bzimage())).unwrap();
         assert_eq!(needs.ramdisks, 22);
         assert!(needs.least_mib() > 20 + 16, "the kernel lies at 16 MiB and takes 20: {needs:?}");
     }
@@ -142,8 +133,21 @@ mod tests {
         assert_eq!(Needs::of(&file), None);
         file.write_all(&[0; 4096]).unwrap();
         assert_eq!(Needs::of(&file), None);
-        let whole = image(&kernel());
+        let whole = image(&smallest_bzimage());
         whole.set_len(HEADER_LEN as u64 + 20).unwrap();
         assert_eq!(Needs::of(&whole), None);
+    }
+
+    #[test]
+    fn a_kernel_larger_than_any_may_be_is_not_read() {
+        const CLAIMED: u64 = 1 << 43;
+        let claiming = image(&smallest_bzimage());
+        let mut bytes = [0; HEADER_LEN];
+        claiming.read_exact_at(&mut bytes, 0).unwrap();
+        let mut header = Header::decode(&bytes).unwrap();
+        header.section_sizes[0] = CLAIMED;
+        claiming.write_all_at(&header.encode(), 0).unwrap();
+        claiming.set_len(CLAIMED + 4096).unwrap();
+        assert_eq!(Needs::of(&claiming), None);
     }
 }

@@ -3,6 +3,8 @@
 
 use std::fs;
 
+use crate::statistics::median;
+
 /// The counters shown, and what they count (Linux, `arch/x86/kvm/x86.c`, `kvm_vcpu_stats_desc`).
 const COUNTERS: [(&str, &str); 6] = [
     ("exits", "exits, all"),
@@ -47,14 +49,8 @@ pub(crate) fn table(series: &[(&str, &[Exits])]) {
     let names: Vec<&str> = series.iter().map(|(name, _)| *name).collect();
     println!("| exits until the heartbeat | {} |\n|---{}|", names.join(" | "), "|---".repeat(names.len()));
     for (index, (_, meaning)) in COUNTERS.iter().enumerate() {
-        let medians: Vec<String> = series.iter().map(|(_, exits)| median(exits, index).to_string()).collect();
+        let count = |(_, boots): &(_, &[Exits])| median(boots.iter().map(|exits| exits.0[index]).collect());
+        let medians: Vec<String> = series.iter().map(|boots| count(boots).to_string()).collect();
         println!("| {meaning} | {} |", medians.join(" | "));
     }
-}
-
-/// The median of one counter.
-fn median(exits: &[Exits], counter: usize) -> u64 {
-    let mut values: Vec<u64> = exits.iter().map(|exits| exits.0[counter]).collect();
-    values.sort_unstable();
-    values[values.len() / 2]
 }

@@ -5,10 +5,10 @@ use std::time::Duration;
 /// Rounds of each measurement: odd, so that the median is one of them.
 pub(crate) const ROUNDS: usize = 7;
 
-/// The middle of some durations.
-pub(crate) fn median(mut durations: Vec<Duration>) -> Duration {
-    durations.sort_unstable();
-    durations[durations.len() / 2]
+/// The middle of some durations, or of some counts.
+pub(crate) fn median<T: Ord + Copy>(mut values: Vec<T>) -> T {
+    values.sort_unstable();
+    values[values.len() / 2]
 }
 
 /// Prints median, minimum and maximum in milliseconds.

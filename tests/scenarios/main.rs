@@ -10,6 +10,7 @@
     reason = "a failed assumption of a test is a failed test"
 )]
 
+mod alone;
 mod attestation;
 mod boots;
 mod ends;

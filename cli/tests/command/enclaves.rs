@@ -1,5 +1,6 @@
 //! What commands about enclaves say without any, and what `run` refuses before anything starts.
 
+use crate::bzimage::smallest_bzimage;
 use crate::eif::golden;
 use crate::support::User;
 
@@ -53,26 +54,9 @@ fn what_cannot_be_given_is_refused_with_what_can() {
     assert!(!user.path("state").exists(), "nothing was made for an enclave that cannot be");
 }
 
-/// The smallest kernel there is: a bzImage that lies at 16 MiB and takes 20.
+/// An image whose kernel can be booted.
 fn bootable() -> Vec<u8> {
-    let mut kernel = vec![0; 0x800];
-    let fields: [(usize, &[u8]); 12] = [
-        (0x1f1, &[1]),
-        (0x1f4, &[0x40]),
-        (0x1fe, &[0x55, 0xaa, 0, 0x6a]),
-        (0x202, b"HdrS"),
-        (0x206, &[0x0f, 0x02]),
-        (0x211, &[1]),
-        (0x22c, &[0xff, 0xff, 0xff, 0x7f]),
-        (0x232, &[0x20, 0]),
-        (0x234, &[1, 0, 3]),
-        (0x238, &[0xff, 0x07]),
-        (0x25b, &[1]),
-        (0x262, &[0x40, 1]),
-    ];
-    for (offset, bytes) in fields {
-        kernel[offset..offset + bytes.len()].copy_from_slice(bytes);
-    }
+    let kernel = smallest_bzimage();
     let sections: [(u16, &[u8]); 3] = [(1, &kernel), (2, b"quiet"), (3, b"RAMDISK")];
     crate::eif::image(0, &sections, 0)
 }

@@ -3,6 +3,7 @@
 
 mod attest;
 mod build;
+mod bzimage;
 mod doctor;
 mod eif;
 mod enclaves;

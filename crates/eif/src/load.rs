@@ -129,7 +129,8 @@ pub fn load<'d, R: Read, S: Sink<'d>>(
             .name("measure-app".into())
             .spawn_scoped(scope, move || hash_application(&application_queue))
             .map_err(LoadError::Thread)?;
-        let hashers = Hashers { boot: boot_chunks, application: application_chunks };
+        let hashers =
+            Hashers { boot: boot_chunks, application: application_chunks, buffers: Pool::default() };
         // The queues close when this returns, well or not, which ends both threads.
         let passed = pass(reader, sink, hashers);
         let (pcr0, pcr1) = boot.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
@@ -179,6 +180,8 @@ impl AsRef<[u8]> for Chunk<'_> {
 struct Hashers<'d> {
     boot: SyncSender<(Part, Chunk<'d>)>,
     application: SyncSender<Chunk<'d>>,
+    /// For data that pass through.
+    buffers: Pool,
 }
 
 impl<'d> Hashers<'d> {
@@ -222,14 +225,13 @@ impl Passed {
 fn pass<'d, R: Read, S: Sink<'d>>(
     mut reader: Reader<R>,
     sink: &mut S,
-    hashers: Hashers<'d>,
+    mut hashers: Hashers<'d>,
 ) -> Result<Passed, LoadError<S::Error>> {
     let mut parts = Parts::default();
-    let mut pool = Pool::default();
     let (mut metadata, mut signature) = (None, None);
     while let Some(section) = reader.next_section()? {
         match parts.next(section.kind) {
-            Some(part) => measured_section(&mut reader, sink, (&hashers, &mut pool), &section, part)?,
+            Some(part) => measured_section(&mut reader, sink, &mut hashers, &section, part)?,
             None if section.kind == SectionKind::Metadata => {
                 metadata = Some(unmeasured_section(&mut reader)?)
             }
@@ -250,7 +252,7 @@ fn pass<'d, R: Read, S: Sink<'d>>(
 fn measured_section<'d, R: Read, S: Sink<'d>>(
     reader: &mut Reader<R>,
     sink: &mut S,
-    (hashers, pool): (&Hashers<'d>, &mut Pool),
+    hashers: &mut Hashers<'d>,
     section: &Section,
     part: Part,
 ) -> Result<(), LoadError<S::Error>> {
@@ -261,11 +263,11 @@ fn measured_section<'d, R: Read, S: Sink<'d>>(
             }
             read_into(reader, sink, hashers, slice, part)
         }
-        Placement::MeasureOnly => read_through(reader, sink, (hashers, pool), part, None),
+        Placement::MeasureOnly => read_through(reader, sink, hashers, part, None),
         Placement::Collect => {
             let mut data = Vec::new();
             data.reserve_exact(usize::try_from(section.size.min(COLLECT_AT_ONCE)).unwrap_or(0));
-            read_through(reader, sink, (hashers, pool), part, Some(&mut data))?;
+            read_through(reader, sink, hashers, part, Some(&mut data))?;
             sink.collected(section, data).map_err(LoadError::Sink)
         }
     }
@@ -289,12 +291,12 @@ fn read_into<'d, R: Read, S: Sink<'d>>(
 fn read_through<'d, R: Read, S: Sink<'d>>(
     reader: &mut Reader<R>,
     sink: &mut S,
-    (hashers, pool): (&Hashers<'d>, &mut Pool),
+    hashers: &mut Hashers<'d>,
     part: Part,
     mut copy: Option<&mut Vec<u8>>,
 ) -> Result<(), LoadError<S::Error>> {
     while reader.remaining() > 0 {
-        let mut buffer = pool.take();
+        let mut buffer = hashers.buffers.take();
         // Nobody else holds it, so this clones nothing.
         let bytes = Arc::make_mut(&mut buffer);
         bytes.resize(chunk_length(reader.remaining()), 0);
@@ -303,7 +305,7 @@ fn read_through<'d, R: Read, S: Sink<'d>>(
             copy.extend_from_slice(&buffer);
         }
         hashers.hash(part, Chunk::Passing(Arc::clone(&buffer)));
-        pool.give(buffer);
+        hashers.buffers.give(buffer);
         sink.progress(reader.position());
     }
     Ok(())
