@@ -7,7 +7,7 @@ use std::process::Command;
 
 use sha2::{Digest, Sha384};
 
-use crate::support::{Ran, User, set_mode};
+use crate::support::{Ran, User, enclave_alone, set_mode};
 
 /// What stands for a kernel: its magic is all that is looked at before a boot.
 fn kernel() -> Vec<u8> {
@@ -232,11 +232,9 @@ fn what_is_missing_or_wrong_is_named_and_leaves_no_image() {
         .run(&[&words[..], &["--kernel", &text, "--init", &text, "--", "/a"]].concat())
         .failed(&["not a Linux kernel", "--kernel"]);
     let kernel = user.file("kernel", kernel());
-    // A copy stands alone: no other program is beside it.
-    let copy = user.path("enclave");
-    fs::copy(env!("CARGO_BIN_EXE_enclave"), &copy).unwrap();
+    let (program, _folder) = enclave_alone();
     let arguments = [&words[..], &["--kernel", &kernel, "--", "/a"]].concat();
-    let _ = Ran::of(Command::new(copy).args(arguments).env("HOME", user.path("home")))
+    let _ = Ran::of(Command::new(program).args(arguments).env("HOME", user.path("home")))
         .failed(&["enclave-init", "make build"]);
     assert!(!user.path("a.eif").exists());
 }

@@ -2,7 +2,7 @@
 
 use crate::bzimage::smallest_bzimage;
 use crate::eif::golden;
-use crate::support::User;
+use crate::support::{User, enclave_alone};
 
 #[test]
 fn without_enclaves_lists_are_empty() {
@@ -96,13 +96,9 @@ fn the_configuration_gives_defaults_and_a_slip_is_not_ignored() {
 #[test]
 fn a_missing_hypervisor_names_make_build() {
     let user = User::new();
-    // A copy stands alone: no other program is beside it.
-    let alone = user.path("alone");
-    std::fs::create_dir(&alone).unwrap();
-    let binary = alone.join("enclave");
-    std::fs::copy(env!("CARGO_BIN_EXE_enclave"), &binary).unwrap();
+    let (program, _folder) = enclave_alone();
     let image = user.file("golden.eif", golden());
-    let mut command = std::process::Command::new(&binary);
+    let mut command = std::process::Command::new(program);
     command.args(["run", "--eif", &image, "--cpus", "1", "--memory", "128"]);
     for (variable, folder) in
         [("ENCLAVE_RUN_DIR", "run"), ("ENCLAVE_STATE_DIR", "state"), ("ENCLAVE_CONFIG", "enclave.toml")]

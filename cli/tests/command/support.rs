@@ -67,6 +67,17 @@ impl User {
     }
 }
 
+/// The program in a folder where no other program is beside it, and that folder.
+///
+/// A link, not a copy: a child that another test starts at this moment would hold the copy open for writing, and the
+/// kernel runs no such file.
+pub(crate) fn enclave_alone() -> (PathBuf, TempDir) {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let program = folder.path().join("enclave");
+    fs::hard_link(env!("CARGO_BIN_EXE_enclave"), &program).unwrap();
+    (program, folder)
+}
+
 impl From<std::process::Output> for Ran {
     fn from(output: std::process::Output) -> Self {
         Self {
