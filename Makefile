@@ -7,10 +7,9 @@ SHELL := /bin/sh
 help: ## Say what can be made
 	@sed -n 's/^\([a-z]*\):.* ## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
 
-build: ## Binaries, static guest programs and the guest kernel
+build: ## The host's and the guest's programs, all static, and the guest kernel
 	@tools/setup
-	@cargo build --release --package cli --package enclave-hypervisor
-	@tools/build-guest-programs
+	@tools/build-programs
 	@enclave-init/kernel/build >/dev/null
 
 run: build ## A demo: build an image, boot it, verify its attestation document, terminate it

@@ -1,6 +1,9 @@
-"""Debian's packages as a source of kernels: downloaded and unpacked by the stock tools, never installed."""
+"""Debian's packages as a source of kernels and of an emulator: downloaded and unpacked by the stock tools, never installed."""
 
+import pathlib
 import subprocess
+
+ARCHIVE_KEYS = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
 
 class ToolError(Exception):
@@ -46,3 +49,42 @@ def unpack(package, folder):
     output_of(["dpkg-deb", "--extract", deb, folder / "tree"])
     deb.unlink()
     return folder / "tree"
+
+
+def release():
+    """This Debian's code name."""
+    for line in pathlib.Path("/etc/os-release").read_text().splitlines():
+        name, _, value = line.partition("=")
+        if name == "VERSION_CODENAME":
+            return value.strip('"')
+    raise ToolError("/etc/os-release names no Debian release")
+
+
+def mirror():
+    """Where this machine gets its release's packages from."""
+    fields = ["apt-get", "indextargets", "--format", "$(CODENAME) $(REPO_URI)", "Created-By: Packages"]
+    for line in output_of(fields).decode().splitlines():
+        codename, _, uri = line.partition(" ")
+        if codename == release():
+            return uri
+    raise ToolError(f"no package lists of {release()}: run `apt-get update`, then try again")
+
+
+def unpack_from_suite(suite, packages, scratch, tree):
+    """Downloads `packages` from another suite of the same mirror and unpacks them to `tree`.
+
+    The suite's lists are kept in `scratch`: what this machine would install stays as it is. apt checks signatures and hashes as always.
+    """
+    sources = scratch / "sources.list"
+    sources.write_text(f"deb [signed-by={ARCHIVE_KEYS}] {mirror()} {suite} main\n")
+    for folder in ["lists/partial", "cache/archives/partial"]:
+        (scratch / folder).mkdir(parents=True)
+    options = {
+        "Dir::Etc::sourcelist": sources, "Dir::Etc::sourceparts": "/dev/null", "Dir::State::lists": scratch / "lists",
+        "Dir::Cache": scratch / "cache", "APT::Sandbox::User": "",
+    }
+    apt = ["apt-get", "-q", *(f"-o{name}={value}" for name, value in options.items())]
+    output_of([*apt, "update"])
+    output_of([*apt, "download", *(f"{package}/{suite}" for package in packages)], cwd=scratch)
+    for deb in scratch.glob("*.deb"):
+        output_of(["dpkg-deb", "--extract", deb, tree])

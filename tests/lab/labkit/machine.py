@@ -25,14 +25,14 @@ PR_SET_PDEATHSIG = 1
 class Machine:
     """A running emulated machine. `sockets` are our ends of its ports, by name; `log` that of its kernel console."""
 
-    def __init__(self, vmlinux, initramfs, size, out_folder):
+    def __init__(self, emulator, vmlinux, initramfs, size, out_folder):
         ours, theirs = zip(*(socket.socketpair() for _ in [*PORTS, "log"]))
         self.sockets = dict(zip([*PORTS, "log"], ours))
         initrd = os.memfd_create("initramfs")
         with open(initrd, "wb", closefd=False) as file:
             file.write(initramfs)
         command = [
-            "qemu-system-x86_64", "-M", "q35,usb=off,vmport=off", "-accel", "tcg,thread=multi",
+            *emulator, "-M", "q35,usb=off,vmport=off", "-accel", "tcg,thread=multi",
             "-cpu", CPU,
             "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
             *size.options(),
@@ -52,7 +52,7 @@ class Machine:
                 preexec_fn=lambda: libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL),
             )
         except FileNotFoundError as error:
-            raise ToolError("qemu-system-x86_64 is missing: tools/setup installs it") from error
+            raise ToolError(f"{emulator[0]} is missing: tools/setup installs it") from error
         os.close(initrd)
         for end in theirs:
             end.close()
