@@ -20,5 +20,6 @@ pub mod security_module;
 pub mod spawn;
 pub mod state;
 pub mod supervisor;
+pub mod system_calls;
 pub mod unix_socket;
 pub mod vm;

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use containment::Containment;
 use enclave_hypervisor::inherited::take_socket;
 use enclave_hypervisor::messages::{SECURITY_MODULE_FD, SUPERVISOR_FD};
-use enclave_hypervisor::{security_module, supervisor, vm};
+use enclave_hypervisor::{security_module, supervisor, system_calls, vm};
 
 /// Exit status after a usage error.
 const USAGE: u8 = 2;
@@ -37,28 +37,52 @@ fn run_supervisor() -> Outcome {
     let starter = take_socket(SUPERVISOR_FD)?;
     // A session of its own: the starting command's terminal sends it no signals.
     rustix::process::setsid()?;
-    contain(SUPERVISOR_FD, false, true, false)?;
+    Containment {
+        first_closed_descriptor: after(SUPERVISOR_FD)?,
+        dies_with_parent: false,
+        writes_files: true,
+        locks_memory: false,
+        isolated: false,
+    }
+    .enter()?;
     containment::raise_descriptor_limit()?;
     Ok(supervisor::run(starter, &supervisor::OwnProgram)?)
 }
 
 fn run_machine() -> Outcome {
     let (supervisor, security_module) = (take_socket(SUPERVISOR_FD)?, take_socket(SECURITY_MODULE_FD)?);
-    contain(SECURITY_MODULE_FD, true, false, false)?;
+    isolate(false)?;
+    system_calls::machine().enforce()?;
     Ok(vm::run(supervisor, security_module)?)
 }
 
 fn run_security_module() -> Outcome {
     let (supervisor, machine) = (take_socket(SUPERVISOR_FD)?, take_socket(SECURITY_MODULE_FD)?);
-    contain(SECURITY_MODULE_FD, true, false, true)?;
+    isolate(true)?;
+    system_calls::security_module().enforce()?;
     Ok(security_module::serve(supervisor, machine)?)
 }
 
-/// Gives up what this process does not need, the descriptors after `last` included.
-fn contain(last: i32, dies_with_parent: bool, writes_files: bool, locks_memory: bool) -> Outcome {
-    let first_closed_descriptor = u32::try_from(last)?.saturating_add(1);
-    let containment = Containment { first_closed_descriptor, dies_with_parent, writes_files, locks_memory };
-    Ok(containment.enter()?)
+/// Gives up everything but the two channels and standard error.
+fn isolate(locks_memory: bool) -> Outcome {
+    let first_closed_descriptor = after(SECURITY_MODULE_FD)?;
+    let missing = Containment {
+        first_closed_descriptor,
+        dies_with_parent: true,
+        writes_files: false,
+        locks_memory,
+        isolated: true,
+    }
+    .enter()?;
+    for missing in missing {
+        eprintln!("this host does not allow all of the containment: {missing}");
+    }
+    Ok(())
+}
+
+/// The first descriptor that is not this process's.
+fn after(last: i32) -> Result<u32, std::num::TryFromIntError> {
+    Ok(u32::try_from(last)?.saturating_add(1))
 }
 
 /// Whether the descriptors were missing that `enclave` would have given.

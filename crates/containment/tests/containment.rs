@@ -57,8 +57,9 @@ fn only_the_given_descriptors_are_kept() {
         dies_with_parent: false,
         writes_files: true,
         locks_memory: false,
+        isolated: false,
     };
-    containment.enter().unwrap();
+    assert!(containment.enter().unwrap().is_empty());
     assert_eq!(descriptors(), [0, 1, 2]);
 }
 
@@ -74,8 +75,9 @@ fn dumps_tracing_privileges_and_files_are_given_up() {
         dies_with_parent: true,
         writes_files: false,
         locks_memory: true,
+        isolated: false,
     };
-    containment.enter().unwrap();
+    assert!(containment.enter().unwrap().is_empty());
     assert_eq!(rustix::process::dumpable_behavior().unwrap(), rustix::process::DumpableBehavior::NotDumpable);
     assert_eq!(status("NoNewPrivs:"), "1");
     assert_eq!(rustix::process::getrlimit(rustix::process::Resource::Core).maximum, Some(0));

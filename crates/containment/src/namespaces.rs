@@ -1,0 +1,97 @@
+//! Namespaces of its own, and a root folder with nothing in it. See namespaces(7), user_namespaces(7), pivot_root(2).
+
+use std::fs;
+use std::io;
+
+use rustix::io::Errno;
+use rustix::mount::{
+    MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_change, mount_remount, unmount,
+};
+use rustix::process::{chdir, chroot, getegid, geteuid, pivot_root};
+use rustix::thread::{CapabilitySet, UnshareFlags, capabilities};
+
+use crate::{ContainmentError, step};
+
+/// What a process has to itself. A PID namespace is none of it: only children would be in it.
+const OWN: UnshareFlags = UnshareFlags::NEWNS
+    .union(UnshareFlags::NEWNET)
+    .union(UnshareFlags::NEWIPC)
+    .union(UnshareFlags::NEWUTS)
+    .union(UnshareFlags::NEWCGROUP);
+
+/// A folder that every Linux host with KVM has. The empty root is mounted over it, seen by this process alone.
+const MOUNT_POINT: &str = "/proc";
+
+/// Why there are no namespaces.
+pub(crate) enum Refused {
+    /// This host gives an ordinary user none.
+    NotAllowed(Errno),
+    /// Something else, in the middle of it: the process must not go on.
+    Failed(ContainmentError),
+}
+
+impl From<ContainmentError> for Refused {
+    fn from(error: ContainmentError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// Enters namespaces of its own and an empty, read-only root. Without privileges it takes a user namespace first, in which it
+/// has the privileges that this needs and its own user and group, and nobody else's.
+pub(crate) fn isolate() -> Result<(), Refused> {
+    let privileged = capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_ADMIN));
+    if privileged {
+        unshare(OWN).map_err(step("enter namespaces of its own"))?;
+    } else {
+        let (user, group) = (geteuid().as_raw(), getegid().as_raw());
+        unshare(OWN | UnshareFlags::NEWUSER).map_err(Refused::NotAllowed)?;
+        let map = |file: &str, line: String| {
+            fs::write(format!("/proc/self/{file}"), line)
+                .map_err(|error| ContainmentError { step: "keep its user in its user namespace", error })
+        };
+        map("uid_map", format!("{user} {user} 1"))?;
+        map("setgroups", "deny".to_owned())?;
+        map("gid_map", format!("{group} {group} 1"))?;
+    }
+    Ok(empty_root()?)
+}
+
+#[expect(
+    deprecated,
+    reason = "the safe form; what is unsafe about the other, sharing descriptors, is not asked for"
+)]
+fn unshare(flags: UnshareFlags) -> rustix::io::Result<()> {
+    rustix::thread::unshare(flags)
+}
+
+fn empty_root() -> Result<(), ContainmentError> {
+    let failed = |errno: Errno| ContainmentError {
+        step: "replace its root folder by an empty one",
+        error: errno.into(),
+    };
+    // Otherwise what is mounted here would appear in the host.
+    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).map_err(failed)?;
+    let inert = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    mount("none", MOUNT_POINT, "tmpfs", inert, c"mode=0555,size=4k,nr_inodes=2").map_err(failed)?;
+    chdir(MOUNT_POINT).map_err(failed)?;
+    match pivot_root(".", ".") {
+        // The old root now lies over the new one.
+        Ok(()) => unmount(".", UnmountFlags::DETACH).map_err(failed)?,
+        // A host that runs from its initial ramdisk has a root that cannot be replaced.
+        Err(Errno::INVAL) => chroot(".").map_err(failed)?,
+        Err(errno) => return Err(failed(errno)),
+    }
+    chdir("/").map_err(failed)?;
+    mount_remount("/", inert | MountFlags::RDONLY, "").map_err(failed)
+}
+
+/// Whether the system's error says that this user, on this host, gets no namespaces.
+pub(crate) fn explain(errno: Errno) -> String {
+    let cause = match errno {
+        Errno::PERM | Errno::ACCESS => "this host allows an ordinary user no user namespace",
+        Errno::NOSPC | Errno::USERS => "this host's limit on user namespaces is reached",
+        Errno::INVAL | Errno::NOSYS => "this kernel has no user namespaces",
+        _ => "the kernel refused",
+    };
+    format!("{cause} ({})", io::Error::from(errno))
+}

@@ -1,0 +1,144 @@
+//! The system calls that each kind of thread may make, and why. Any other ends its process: see [`SystemCalls::enforce`].
+//!
+//! One function for each kind of thread. A thread's list is narrowed by that of its process, from which it inherits.
+
+use containment::{Argument, SystemCalls};
+use kvm_bindings::{
+    KVMIO, kvm_cpuid2, kvm_enable_cap, kvm_fpu, kvm_ioeventfd, kvm_irq_routing, kvm_irqfd, kvm_msr_filter,
+    kvm_msrs, kvm_regs, kvm_sregs, kvm_userspace_memory_region,
+};
+use rustix::io::Errno;
+use vmm_sys_util::ioctl::{_IOC_NONE, _IOC_READ, _IOC_WRITE, ioctl_expr};
+
+/// The security module's only thread: packets in, packets out.
+pub fn security_module() -> SystemCalls {
+    messages(runtime())
+}
+
+/// The first thread of the virtual machine process, and at most what the others may do.
+pub fn machine() -> SystemCalls {
+    let calls = threads(devices(messages(runtime())));
+    // What a received descriptor is: its size, its seals, whether reading from it waits.
+    calls
+        .allow(&[libc::SYS_fstat, libc::SYS_statx, libc::SYS_newfstatat, libc::SYS_fstatfs])
+        .allow_if(libc::SYS_fcntl, &[Argument::Is(1, unsigned(libc::F_GETFL))])
+        .allow_if(libc::SYS_fcntl, &[Argument::Is(1, unsigned(libc::F_SETFL))])
+        .allow_if(libc::SYS_fcntl, &[Argument::Is(1, unsigned(libc::F_DUPFD_CLOEXEC))])
+        .allow_if(libc::SYS_fcntl, &[Argument::Is(1, unsigned(libc::F_GET_SEALS))])
+        // Guest memory is locked as it is touched.
+        .allow(&[libc::SYS_mlock2, libc::SYS_mlock])
+        // Events for interrupts, notifications and the machine's end; the vsock device's poller and timers.
+        .allow(&[libc::SYS_eventfd2, libc::SYS_epoll_create1, libc::SYS_timerfd_create])
+        // The signal that interrupts virtual CPUs; its handler is set before they exist.
+        .allow(&[libc::SYS_rt_sigaction])
+}
+
+/// What the C library and Rust's need in any thread: memory that is never executable, locks, time, random numbers, and an
+/// orderly end, a panic's included.
+fn runtime() -> SystemCalls {
+    let not_executable = Argument::Bits { index: 2, mask: unsigned(libc::PROT_EXEC), are: 0 };
+    SystemCalls::none()
+        .allow(&[libc::SYS_brk, libc::SYS_munmap, libc::SYS_mremap, libc::SYS_madvise])
+        .allow_if(libc::SYS_mmap, &[not_executable])
+        .allow_if(libc::SYS_mprotect, &[not_executable])
+        // Before it gives memory back, the C library asks a file in /proc for the host's policy. It goes on without.
+        .fail(libc::SYS_openat, Errno::ACCESS)
+        .allow(&[libc::SYS_futex, libc::SYS_sched_yield])
+        // Without a usable time stamp counter the time is asked of the kernel.
+        .allow(&[libc::SYS_clock_gettime, libc::SYS_gettimeofday])
+        .allow(&[libc::SYS_getrandom])
+        // What is written are messages of a panic on standard error, and events.
+        .allow(&[libc::SYS_write, libc::SYS_close])
+        // A debug build looks at a descriptor before it closes it.
+        .allow_if(libc::SYS_fcntl, &[Argument::Is(1, unsigned(libc::F_GETFD))])
+        .allow(&[libc::SYS_exit, libc::SYS_exit_group])
+        // abort(3) raises SIGABRT in its own thread.
+        .allow(&[libc::SYS_rt_sigprocmask, libc::SYS_rt_sigreturn, libc::SYS_sigaltstack])
+        .allow(&[libc::SYS_gettid, libc::SYS_getpid, libc::SYS_restart_syscall])
+        .allow_if(libc::SYS_tgkill, &[Argument::Is(0, std::process::id())])
+}
+
+/// Packets on the sockets that the process was given.
+fn messages(calls: SystemCalls) -> SystemCalls {
+    calls.allow(&[
+        libc::SYS_poll,
+        libc::SYS_ppoll,
+        libc::SYS_recvmsg,
+        libc::SYS_sendmsg,
+        libc::SYS_recvfrom,
+        libc::SYS_sendto,
+    ])
+}
+
+/// What devices do besides: events and timers are read and armed, streams shut down.
+fn devices(calls: SystemCalls) -> SystemCalls {
+    let calls = calls.allow(&[
+        libc::SYS_read,
+        libc::SYS_epoll_ctl,
+        libc::SYS_epoll_wait,
+        libc::SYS_epoll_pwait,
+        libc::SYS_epoll_pwait2,
+        libc::SYS_timerfd_settime,
+        libc::SYS_shutdown,
+    ]);
+    ioctls()
+        .into_iter()
+        .fold(calls, |calls, request| calls.allow_if(libc::SYS_ioctl, &[Argument::Is(1, request)]))
+}
+
+/// Threads are started, named and pinned, and nothing else is: no process, no program.
+fn threads(calls: SystemCalls) -> SystemCalls {
+    let flags = unsigned(libc::CLONE_THREAD | libc::CLONE_VM | libc::CLONE_SIGHAND);
+    calls
+        // Its flags lie in memory, where no filter can look; the C library then takes clone(2).
+        .fail(libc::SYS_clone3, Errno::NOSYS)
+        .allow_if(libc::SYS_clone, &[Argument::Bits { index: 0, mask: flags, are: flags }])
+        .allow(&[libc::SYS_set_robust_list, libc::SYS_rseq])
+        .allow_if(libc::SYS_prctl, &[Argument::Is(0, unsigned(libc::PR_SET_NAME))])
+        .allow(&[libc::SYS_sched_setaffinity, libc::SYS_sched_getaffinity])
+}
+
+/// The ioctls of a virtual machine's life (linux/kvm.h), and FIONBIO.
+fn ioctls() -> Vec<u32> {
+    let none = |number| request(_IOC_NONE, number, 0);
+    let write = |number, size| request(_IOC_WRITE, number, size);
+    let read = |number, size| request(_IOC_READ, number, size);
+    let both = |number, size| request(_IOC_READ | _IOC_WRITE, number, size);
+    vec![
+        none(0x00),                                            // KVM_GET_API_VERSION
+        none(0x01),                                            // KVM_CREATE_VM
+        none(0x03),                                            // KVM_CHECK_EXTENSION
+        none(0x04),                                            // KVM_GET_VCPU_MMAP_SIZE
+        both(0x05, size_of::<kvm_cpuid2>()),                   // KVM_GET_SUPPORTED_CPUID
+        none(0x41),                                            // KVM_CREATE_VCPU
+        write(0x46, size_of::<kvm_userspace_memory_region>()), // KVM_SET_USER_MEMORY_REGION
+        none(0x47),                                            // KVM_SET_TSS_ADDR
+        write(0x48, size_of::<u64>()),                         // KVM_SET_IDENTITY_MAP_ADDR
+        none(0x60),                                            // KVM_CREATE_IRQCHIP
+        write(0x6a, size_of::<kvm_irq_routing>()),             // KVM_SET_GSI_ROUTING
+        write(0x76, size_of::<kvm_irqfd>()),                   // KVM_IRQFD
+        write(0x79, size_of::<kvm_ioeventfd>()),               // KVM_IOEVENTFD
+        none(0x80),                                            // KVM_RUN
+        read(0x81, size_of::<kvm_regs>()),                     // KVM_GET_REGS
+        write(0x82, size_of::<kvm_regs>()),                    // KVM_SET_REGS
+        read(0x83, size_of::<kvm_sregs>()),                    // KVM_GET_SREGS
+        write(0x84, size_of::<kvm_sregs>()),                   // KVM_SET_SREGS
+        write(0x89, size_of::<kvm_msrs>()),                    // KVM_SET_MSRS
+        write(0x8d, size_of::<kvm_fpu>()),                     // KVM_SET_FPU
+        write(0x90, size_of::<kvm_cpuid2>()),                  // KVM_SET_CPUID2
+        write(0xa3, size_of::<kvm_enable_cap>()),              // KVM_ENABLE_CAP
+        write(0xc6, size_of::<kvm_msr_filter>()),              // KVM_X86_SET_MSR_FILTER
+        u32::try_from(libc::FIONBIO).unwrap_or_default(),
+    ]
+}
+
+/// The number of a KVM ioctl, as the kernel's `_IOC` makes it.
+fn request(direction: u32, number: u32, size: usize) -> u32 {
+    let size = u32::try_from(size).unwrap_or_default();
+    u32::try_from(ioctl_expr(direction, KVMIO, number, size)).unwrap_or_default()
+}
+
+/// The bits of a C constant.
+fn unsigned(constant: i32) -> u32 {
+    constant.cast_unsigned()
+}
