@@ -16,6 +16,8 @@ const USAGE: u8 = 2;
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 fn main() -> ExitCode {
+    // The children are started through a descriptor, whose name the kernel would show.
+    let _only_for_lists_of_processes = rustix::thread::set_name(c"enclave-hypervisor");
     let role = std::env::args().nth(1);
     let outcome = match role.as_deref() {
         Some("supervisor") => run_supervisor(),

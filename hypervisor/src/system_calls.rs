@@ -15,11 +15,15 @@ pub fn security_module() -> SystemCalls {
     messages(runtime())
 }
 
-/// The first thread of the virtual machine process, and at most what the others may do.
+/// The virtual machine process while it makes its machine, and at most what each of its threads may do.
 pub fn machine() -> SystemCalls {
-    let calls = threads(devices(messages(runtime())));
-    // What a received descriptor is: its size, its seals, whether reading from it waits.
-    calls
+    let calls = requests(devices(messages(runtime())), &[MAKING_ONE, RUNNING_ONE, DEVICE].concat());
+    // A thread may narrow its own list, never widen it.
+    let filter = Argument::Is(0, libc::SECCOMP_SET_MODE_FILTER);
+    threads(calls)
+        .allow_if(libc::SYS_seccomp, &[filter])
+        .allow_if(libc::SYS_prctl, &[Argument::Is(0, unsigned(libc::PR_SET_NO_NEW_PRIVS))])
+        // What a received descriptor is: its size, its seals, whether reading from it waits.
         .allow(&[libc::SYS_fstat, libc::SYS_statx, libc::SYS_newfstatat, libc::SYS_fstatfs])
         .allow_if(libc::SYS_fcntl, &[Argument::Is(1, unsigned(libc::F_GETFL))])
         .allow_if(libc::SYS_fcntl, &[Argument::Is(1, unsigned(libc::F_SETFL))])
@@ -31,6 +35,22 @@ pub fn machine() -> SystemCalls {
         .allow(&[libc::SYS_eventfd2, libc::SYS_epoll_create1, libc::SYS_timerfd_create])
         // The signal that interrupts virtual CPUs; its handler is set before they exist.
         .allow(&[libc::SYS_rt_sigaction])
+}
+
+/// The first thread of that process once the guest runs: it hears the supervisor, hands on descriptors, and takes the machine
+/// apart at its end.
+pub fn attendant() -> SystemCalls {
+    devices(messages(runtime()))
+}
+
+/// A virtual CPU: it runs the guest and serves its accesses to device registers.
+pub fn virtual_cpu() -> SystemCalls {
+    requests(devices(messages(runtime())), &[RUNNING_ONE, DEVICE].concat())
+}
+
+/// A virtio device's thread: between the guest's queues and the sockets that it was given.
+pub fn device() -> SystemCalls {
+    requests(devices(messages(runtime())), DEVICE)
 }
 
 /// What the C library and Rust's need in any thread: memory that is never executable, locks, time, random numbers, and an
@@ -72,7 +92,7 @@ fn messages(calls: SystemCalls) -> SystemCalls {
 
 /// What devices do besides: events and timers are read and armed, streams shut down.
 fn devices(calls: SystemCalls) -> SystemCalls {
-    let calls = calls.allow(&[
+    calls.allow(&[
         libc::SYS_read,
         libc::SYS_epoll_ctl,
         libc::SYS_epoll_wait,
@@ -80,10 +100,7 @@ fn devices(calls: SystemCalls) -> SystemCalls {
         libc::SYS_epoll_pwait2,
         libc::SYS_timerfd_settime,
         libc::SYS_shutdown,
-    ]);
-    ioctls()
-        .into_iter()
-        .fold(calls, |calls, request| calls.allow_if(libc::SYS_ioctl, &[Argument::Is(1, request)]))
+    ])
 }
 
 /// Threads are started, named and pinned, and nothing else is: no process, no program.
@@ -98,45 +115,68 @@ fn threads(calls: SystemCalls) -> SystemCalls {
         .allow(&[libc::SYS_sched_setaffinity, libc::SYS_sched_getaffinity])
 }
 
-/// The ioctls of a virtual machine's life (linux/kvm.h), and FIONBIO.
-fn ioctls() -> Vec<u32> {
-    let none = |number| request(_IOC_NONE, number, 0);
-    let write = |number, size| request(_IOC_WRITE, number, size);
-    let read = |number, size| request(_IOC_READ, number, size);
-    let both = |number, size| request(_IOC_READ | _IOC_WRITE, number, size);
-    vec![
-        none(0x00),                                            // KVM_GET_API_VERSION
-        none(0x01),                                            // KVM_CREATE_VM
-        none(0x03),                                            // KVM_CHECK_EXTENSION
-        none(0x04),                                            // KVM_GET_VCPU_MMAP_SIZE
-        both(0x05, size_of::<kvm_cpuid2>()),                   // KVM_GET_SUPPORTED_CPUID
-        none(0x41),                                            // KVM_CREATE_VCPU
-        write(0x46, size_of::<kvm_userspace_memory_region>()), // KVM_SET_USER_MEMORY_REGION
-        none(0x47),                                            // KVM_SET_TSS_ADDR
-        write(0x48, size_of::<u64>()),                         // KVM_SET_IDENTITY_MAP_ADDR
-        none(0x60),                                            // KVM_CREATE_IRQCHIP
-        write(0x6a, size_of::<kvm_irq_routing>()),             // KVM_SET_GSI_ROUTING
-        write(0x76, size_of::<kvm_irqfd>()),                   // KVM_IRQFD
-        write(0x79, size_of::<kvm_ioeventfd>()),               // KVM_IOEVENTFD
-        none(0x80),                                            // KVM_RUN
-        read(0x81, size_of::<kvm_regs>()),                     // KVM_GET_REGS
-        write(0x82, size_of::<kvm_regs>()),                    // KVM_SET_REGS
-        read(0x83, size_of::<kvm_sregs>()),                    // KVM_GET_SREGS
-        write(0x84, size_of::<kvm_sregs>()),                   // KVM_SET_SREGS
-        write(0x89, size_of::<kvm_msrs>()),                    // KVM_SET_MSRS
-        write(0x8d, size_of::<kvm_fpu>()),                     // KVM_SET_FPU
-        write(0x90, size_of::<kvm_cpuid2>()),                  // KVM_SET_CPUID2
-        write(0xa3, size_of::<kvm_enable_cap>()),              // KVM_ENABLE_CAP
-        write(0xc6, size_of::<kvm_msr_filter>()),              // KVM_X86_SET_MSR_FILTER
-        u32::try_from(libc::FIONBIO).unwrap_or_default(),
-    ]
+/// These ioctls and no others, on whatever descriptor.
+fn requests(calls: SystemCalls, allowed: &[Ioctl]) -> SystemCalls {
+    allowed
+        .iter()
+        .fold(calls, |calls, ioctl| calls.allow_if(libc::SYS_ioctl, &[Argument::Is(1, ioctl.number())]))
 }
 
-/// The number of a KVM ioctl, as the kernel's `_IOC` makes it.
-fn request(direction: u32, number: u32, size: usize) -> u32 {
-    let size = u32::try_from(size).unwrap_or_default();
-    u32::try_from(ioctl_expr(direction, KVMIO, number, size)).unwrap_or_default()
+/// An ioctl by what its number is made of (linux/ioctl.h).
+#[derive(Debug, Clone, Copy)]
+struct Ioctl {
+    direction: u32,
+    family: u32,
+    index: u32,
+    /// Bytes of its argument.
+    size: usize,
 }
+
+impl Ioctl {
+    const fn kvm(direction: u32, index: u32, size: usize) -> Self {
+        Self { direction, family: KVMIO, index, size }
+    }
+
+    fn number(self) -> u32 {
+        let size = u32::try_from(self.size).unwrap_or_default();
+        let number = ioctl_expr(self.direction, self.family, self.index, size);
+        u32::try_from(number).unwrap_or_default()
+    }
+}
+
+/// What a running virtual CPU asks of KVM (linux/kvm.h): to run, and for its registers, at its entry and to describe its end.
+const RUNNING_ONE: &[Ioctl] = &[
+    Ioctl::kvm(_IOC_NONE, 0x80, 0),                       // KVM_RUN
+    Ioctl::kvm(_IOC_READ, 0x81, size_of::<kvm_regs>()),   // KVM_GET_REGS
+    Ioctl::kvm(_IOC_WRITE, 0x82, size_of::<kvm_regs>()),  // KVM_SET_REGS
+    Ioctl::kvm(_IOC_READ, 0x83, size_of::<kvm_sregs>()),  // KVM_GET_SREGS
+    Ioctl::kvm(_IOC_WRITE, 0x84, size_of::<kvm_sregs>()), // KVM_SET_SREGS
+    Ioctl::kvm(_IOC_WRITE, 0x8d, size_of::<kvm_fpu>()),   // KVM_SET_FPU
+];
+
+/// What making a virtual machine takes besides (linux/kvm.h).
+const MAKING_ONE: &[Ioctl] = &[
+    Ioctl::kvm(_IOC_NONE, 0x00, 0), // KVM_GET_API_VERSION
+    Ioctl::kvm(_IOC_NONE, 0x01, 0), // KVM_CREATE_VM
+    Ioctl::kvm(_IOC_NONE, 0x03, 0), // KVM_CHECK_EXTENSION
+    Ioctl::kvm(_IOC_NONE, 0x04, 0), // KVM_GET_VCPU_MMAP_SIZE
+    Ioctl::kvm(_IOC_READ | _IOC_WRITE, 0x05, size_of::<kvm_cpuid2>()), // KVM_GET_SUPPORTED_CPUID
+    Ioctl::kvm(_IOC_NONE, 0x41, 0), // KVM_CREATE_VCPU
+    Ioctl::kvm(_IOC_WRITE, 0x46, size_of::<kvm_userspace_memory_region>()), // KVM_SET_USER_MEMORY_REGION
+    Ioctl::kvm(_IOC_NONE, 0x47, 0), // KVM_SET_TSS_ADDR
+    Ioctl::kvm(_IOC_WRITE, 0x48, size_of::<u64>()), // KVM_SET_IDENTITY_MAP_ADDR
+    Ioctl::kvm(_IOC_NONE, 0x60, 0), // KVM_CREATE_IRQCHIP
+    Ioctl::kvm(_IOC_WRITE, 0x6a, size_of::<kvm_irq_routing>()), // KVM_SET_GSI_ROUTING
+    Ioctl::kvm(_IOC_WRITE, 0x76, size_of::<kvm_irqfd>()), // KVM_IRQFD
+    Ioctl::kvm(_IOC_WRITE, 0x79, size_of::<kvm_ioeventfd>()), // KVM_IOEVENTFD
+    Ioctl::kvm(_IOC_WRITE, 0x89, size_of::<kvm_msrs>()), // KVM_SET_MSRS
+    Ioctl::kvm(_IOC_WRITE, 0x90, size_of::<kvm_cpuid2>()), // KVM_SET_CPUID2
+    Ioctl::kvm(_IOC_WRITE, 0xa3, size_of::<kvm_enable_cap>()), // KVM_ENABLE_CAP
+    Ioctl::kvm(_IOC_WRITE, 0xc6, size_of::<kvm_msr_filter>()), // KVM_X86_SET_MSR_FILTER
+];
+
+/// FIONBIO, 0x5421 (asm-generic/ioctls.h): the events and streams of a device never wait.
+const DEVICE: &[Ioctl] = &[Ioctl { direction: _IOC_NONE, family: 0x54, index: 0x21, size: 0 }];
 
 /// The bits of a C constant.
 fn unsigned(constant: i32) -> u32 {

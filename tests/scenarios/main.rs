@@ -13,6 +13,7 @@
 mod alone;
 mod attestation;
 mod boots;
+mod contained;
 mod ends;
 mod faults;
 mod vsock;

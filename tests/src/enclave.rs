@@ -49,16 +49,21 @@ impl<'a> Start<'a> {
         self
     }
 
+    /// The arguments of `enclave run` (or `create`).
+    #[must_use]
+    pub fn arguments(&self, verb: &str) -> Vec<String> {
+        let (cpus, memory) = (self.cpus.to_string(), self.memory.to_string());
+        let image = self.image.to_str().unwrap();
+        let words =
+            [verb, "--eif", image, "--cpus", &cpus, "--memory", &memory, "--name", self.name, "-o", "json"];
+        words.iter().chain(self.more).map(|word| (*word).to_owned()).collect()
+    }
+
     /// Runs `enclave run` (or `create`) to its end, whatever that is.
     #[must_use]
     pub fn attempt(&self, user: &User, verb: &str) -> Printed {
-        let (cpus, memory) = (self.cpus.to_string(), self.memory.to_string());
-        let image = self.image.to_str().unwrap();
-        let mut words = vec![
-            verb, "--eif", image, "--cpus", &cpus, "--memory", &memory, "--name", self.name, "-o", "json",
-        ];
-        words.extend(self.more);
-        user.enclave(&words)
+        let words = self.arguments(verb);
+        user.enclave(&words.iter().map(String::as_str).collect::<Vec<_>>())
     }
 
     /// Starts the enclave, insists that its heartbeat came, and waits until the demo application listens: the

@@ -78,7 +78,13 @@ impl User {
     /// An `enclave` command of this user.
     #[must_use]
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(bin_dir().join("enclave"));
+        self.command_of(&bin_dir().join("enclave"), arguments)
+    }
+
+    /// The same with another copy of `enclave`.
+    #[must_use]
+    pub fn command_of(&self, program: &Path, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program);
         command
             .args(arguments)
             .env("ENCLAVE_RUN_DIR", self.run_root())

@@ -25,6 +25,7 @@ use crate::arch::layout::{COM1_INTERRUPT, virtio_mmio_address, virtio_mmio_inter
 use crate::exit_reason::ExitReason;
 use crate::memory;
 use crate::messages::{ApplicationEnd, BootSpec, FromVm, MachineSpec, ToVm};
+use crate::system_calls;
 
 /// Serves one machine. Returns once it has ended and the supervisor was told why, or once the supervisor is gone.
 ///
@@ -171,7 +172,8 @@ struct Running {
 impl Running {
     /// Serves the supervisor until the machine ends. `None` if the supervisor is gone.
     fn attend(self, supervisor: &Supervisor) -> Result<Option<Ending>, VmError> {
-        let asked = self.listen(supervisor);
+        let asked =
+            system_calls::attendant().enforce().map_err(VmError::from).and_then(|()| self.listen(supervisor));
         self.vcpus.end();
         for worker in self.workers {
             if worker.join().is_err() {

@@ -50,6 +50,9 @@ pub enum VmError {
     /// A virtio device could not be made.
     #[error("a device could not be made: {0}")]
     Device(String),
+    /// A thread could not give up what it does not need.
+    #[error(transparent)]
+    Containment(#[from] containment::ContainmentError),
     /// The host refused a system call.
     #[error("{what} failed: {source}")]
     System {

@@ -19,6 +19,7 @@ use super::worker::STACK;
 use crate::arch::processor;
 use crate::exit_reason::ExitReason;
 use crate::messages::EntryPoint;
+use crate::system_calls;
 
 /// The threads of all virtual CPUs. Dropping this without [`Vcpus::start`] ends them before they ran anything.
 #[derive(Debug)]
@@ -126,6 +127,11 @@ fn live(index: u32, mut vcpu: VcpuFd, started: &Receiver<Start>, stop: &Stop) {
     let Ok(Start { machine, entry }) = started.recv() else {
         return;
     };
+    // From here on this thread hears the guest.
+    if let Err(error) = system_calls::virtual_cpu().enforce() {
+        stop.end(Ending::new(ExitReason::StartFailed, error.to_string()));
+        return;
+    }
     if let Some(entry) = entry
         && let Err(error) = processor::enter(&vcpu, entry)
     {

@@ -7,7 +7,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::error::VmError;
 use super::machine::MmioDevice;
-use super::stop::Stop;
+use super::stop::{Ending, Stop};
+use crate::exit_reason::ExitReason;
+use crate::system_calls;
 
 /// Bytes of a thread's stack.
 pub(super) const STACK: usize = 256 * 1024;
@@ -26,6 +28,10 @@ pub(super) fn spawn(
         .name(name.to_owned())
         .stack_size(STACK)
         .spawn(move || {
+            if let Err(error) = system_calls::device().enforce() {
+                stop.end(Ending::new(ExitReason::StartFailed, error.to_string()));
+                return;
+            }
             while stop.wait_for(device.event_source(), PollFlags::IN) {
                 device.handle_events();
             }
