@@ -131,7 +131,16 @@ pub struct Description {
     /// Host programs that the guest wanted and could not reach, at most [`MAX_VSOCK_PROBLEMS`] ports.
     #[serde(rename = "VsockProblems", default, skip_serializing_if = "Vec::is_empty")]
     pub vsock_problems: Vec<VsockProblem>,
+    /// What this host does not allow of the processes' containment, at most [`MAX_CONTAINMENT_MISSING`] lines for people.
+    #[serde(rename = "ContainmentMissing", default, skip_serializing_if = "Vec::is_empty")]
+    pub containment_missing: Vec<String>,
 }
+
+/// Lines about missing containment that are kept.
+pub const MAX_CONTAINMENT_MISSING: usize = 8;
+
+/// Characters of the longest one.
+pub const MAX_CONTAINMENT_LINE: usize = 256;
 
 /// Ports whose problems are kept: the guest chooses the ports, so their number has a bound.
 pub const MAX_VSOCK_PROBLEMS: usize = 16;
@@ -197,6 +206,7 @@ impl Description {
             exit_detail: None,
             timings: Vec::new(),
             vsock_problems: Vec::new(),
+            containment_missing: Vec::new(),
         }
     }
 }

@@ -53,20 +53,20 @@ fn run_supervisor() -> Outcome {
 
 fn run_machine() -> Outcome {
     let (supervisor, security_module) = (take_socket(SUPERVISOR_FD)?, take_socket(SECURITY_MODULE_FD)?);
-    isolate(false)?;
+    let missing = isolate(false)?;
     system_calls::machine().enforce()?;
-    Ok(vm::run(supervisor, security_module)?)
+    Ok(vm::run(supervisor, security_module, missing)?)
 }
 
 fn run_security_module() -> Outcome {
     let (supervisor, machine) = (take_socket(SUPERVISOR_FD)?, take_socket(SECURITY_MODULE_FD)?);
-    isolate(true)?;
+    let missing = isolate(true)?;
     system_calls::security_module().enforce()?;
-    Ok(security_module::serve(supervisor, machine)?)
+    Ok(security_module::serve(supervisor, machine, missing)?)
 }
 
-/// Gives up everything but the two channels and standard error.
-fn isolate(locks_memory: bool) -> Outcome {
+/// Gives up everything but the two channels and standard error. Tells what this host does not allow.
+fn isolate(locks_memory: bool) -> Result<Vec<String>, Box<dyn std::error::Error>> {
     let first_closed_descriptor = after(SECURITY_MODULE_FD)?;
     let missing = Containment {
         first_closed_descriptor,
@@ -76,10 +76,7 @@ fn isolate(locks_memory: bool) -> Outcome {
         isolated: true,
     }
     .enter()?;
-    for missing in missing {
-        eprintln!("this host does not allow all of the containment: {missing}");
-    }
-    Ok(())
+    Ok(missing.iter().map(ToString::to_string).collect())
 }
 
 /// The first descriptor that is not this process's.

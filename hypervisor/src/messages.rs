@@ -96,6 +96,11 @@ pub enum EntryPoint {
 /// Virtual machine process to supervisor.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FromVm {
+    /// Before anything else: parts of the containment that this host does not allow, for people. Not sent if it allows all.
+    Contained {
+        /// One line for each.
+        missing: Vec<String>,
+    },
     /// The machine is prepared and waits for [`ToVm::Boot`].
     Prepared,
     /// The virtual CPUs run.
@@ -168,6 +173,11 @@ impl core::fmt::Debug for SecurityIdentity {
 /// Security module to supervisor.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FromSecurityModule {
+    /// As [`FromVm::Contained`].
+    Contained {
+        /// One line for each.
+        missing: Vec<String>,
+    },
     /// The identity was accepted.
     Ready,
     /// The measurements were accepted and PCR 0 to 15 are locked.

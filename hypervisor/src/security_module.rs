@@ -44,11 +44,12 @@ enum IdentityError {
     Authority(#[from] PkiError),
 }
 
-/// Serves until the supervisor closes `supervisor`. `machine` is the socketpair to the virtual machine process.
+/// Serves until the supervisor closes `supervisor`. `machine` is the socketpair to the virtual machine process, `missing` what
+/// this host did not allow of the process's containment.
 ///
 /// # Errors
 /// [`SecurityModuleError`] if a channel fails in a way that cannot be served on.
-pub fn serve(supervisor: OwnedFd, machine: OwnedFd) -> Result<(), SecurityModuleError> {
+pub fn serve(supervisor: OwnedFd, machine: OwnedFd, missing: Vec<String>) -> Result<(), SecurityModuleError> {
     let mut process = Process {
         supervisor: Channel::new(supervisor),
         machine: Some(machine),
@@ -56,6 +57,9 @@ pub fn serve(supervisor: OwnedFd, machine: OwnedFd) -> Result<(), SecurityModule
         measured: false,
         response: None,
     };
+    if !missing.is_empty() {
+        process.supervisor.send(&FromSecurityModule::Contained { missing }, &[])?;
+    }
     while process.step()? {}
     Ok(())
 }

@@ -65,6 +65,9 @@ pub(crate) fn one(enclave: &Description) -> String {
         fields
             .add(format!("Vsock port {}", problem.port), printable(&format!("{path}: {}", problem.problem)));
     }
+    for missing in &enclave.containment_missing {
+        fields.add("Not contained", printable(missing));
+    }
     fields.render(0) + &chart(&enclave.timings)
 }
 

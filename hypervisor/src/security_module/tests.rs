@@ -47,7 +47,7 @@ impl Running {
     fn start() -> Self {
         let (supervisor, its_supervisor) = pair().unwrap();
         let (machine, its_machine) = pair().unwrap();
-        let process = std::thread::spawn(move || serve(its_supervisor, its_machine));
+        let process = std::thread::spawn(move || serve(its_supervisor, its_machine, Vec::new()));
         Self { supervisor: Channel::new(supervisor), machine, process }
     }
 

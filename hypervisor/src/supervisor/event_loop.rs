@@ -12,7 +12,7 @@ use crate::exit_reason::ExitReason;
 use crate::launch::LaunchEvent;
 use crate::messages::ToVm;
 use crate::supervisor::SupervisorError;
-use crate::supervisor::children::ChildSpawner;
+use crate::supervisor::children::{ChildSpawner, Role};
 use crate::supervisor::host_sockets::{self, HostSockets};
 use crate::supervisor::image::LoaderNews;
 use crate::supervisor::lifecycle::{Stage, Supervisor};
@@ -165,6 +165,7 @@ impl Supervisor {
 
     fn machine_said(&mut self, event: MachineEvent) {
         match event {
+            MachineEvent::Contained { missing } => self.containment_lacks(Role::Machine, missing),
             MachineEvent::Prepared => self.proceed(),
             MachineEvent::Started => self.machine_started(),
             MachineEvent::Heartbeat => self.heartbeat(),

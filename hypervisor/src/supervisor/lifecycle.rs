@@ -9,7 +9,8 @@ use rustix::io::Errno;
 use zeroize::Zeroize;
 
 use crate::channel::pair;
-use crate::description::{PhaseTiming, State};
+use crate::console_log::printable;
+use crate::description::{MAX_CONTAINMENT_LINE, MAX_CONTAINMENT_MISSING, PhaseTiming, State};
 use crate::exit_reason::ExitReason;
 use crate::launch::{LaunchEvent, LaunchSpec};
 use crate::messages::{FromSecurityModule, FromVm, MachineSpec, ToSecurityModule, ToVm};
@@ -211,6 +212,9 @@ impl Supervisor {
             return;
         };
         match message {
+            FromSecurityModule::Contained { missing } => {
+                self.containment_lacks(Role::SecurityModule, missing);
+            }
             FromSecurityModule::Ready => {
                 security.ready = true;
                 self.seal();
@@ -223,6 +227,17 @@ impl Supervisor {
                 self.begin_end(ExitReason::StartFailed, format!("the security module refused: {why}"));
             }
         }
+    }
+
+    /// Keeps for `describe` what this host did not allow of a child's containment. `describe` has room for a few lines.
+    pub(super) fn containment_lacks(&mut self, role: Role, missing: Vec<String>) {
+        let room = MAX_CONTAINMENT_MISSING.saturating_sub(self.place.description.containment_missing.len());
+        let lines = missing.into_iter().take(room).map(|line| {
+            let line: String = printable(line.as_bytes()).chars().take(MAX_CONTAINMENT_LINE).collect();
+            format!("{}: {line}", role.argument())
+        });
+        self.place.description.containment_missing.extend(lines);
+        self.save();
     }
 
     /// Goes on if everything is there that this stage waits for.

@@ -20,6 +20,8 @@ const LAST_SIGNAL: u8 = 64;
 /// How far the machine has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Phase {
+    Begun,
+    /// It told what its containment lacks.
     Preparing,
     Prepared,
     Booting,
@@ -38,6 +40,10 @@ pub(super) struct MachineProtocol {
 /// A message that passed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum MachineEvent {
+    /// What the containment lacks.
+    Contained {
+        missing: Vec<String>,
+    },
     Prepared,
     Started,
     /// The guest wants to reach a host program.
@@ -62,7 +68,7 @@ pub(super) struct Violation(pub(super) &'static str);
 
 impl MachineProtocol {
     pub(super) const fn new() -> Self {
-        Self { phase: Phase::Preparing, heartbeat: false, application: None }
+        Self { phase: Phase::Begun, heartbeat: false, application: None }
     }
 
     /// The machine may be given its memory.
@@ -89,7 +95,11 @@ impl MachineProtocol {
     pub(super) fn hear(&mut self, message: FromVm) -> Result<MachineEvent, Violation> {
         match (message, self.phase) {
             (_, Phase::Over) => Err(Violation("it went on after it had told its end")),
-            (FromVm::Prepared, Phase::Preparing) => {
+            (FromVm::Contained { missing }, Phase::Begun) => {
+                self.phase = Phase::Preparing;
+                Ok(MachineEvent::Contained { missing })
+            }
+            (FromVm::Prepared, Phase::Begun | Phase::Preparing) => {
                 self.phase = Phase::Prepared;
                 Ok(MachineEvent::Prepared)
             }
@@ -114,7 +124,7 @@ impl MachineProtocol {
                 Ok(MachineEvent::Repeated)
             }
             (FromVm::Ended { reason, detail }, _) => self.ended(reason, &detail),
-            (FromVm::Prepared | FromVm::Started, _) => {
+            (FromVm::Contained { .. } | FromVm::Prepared | FromVm::Started, _) => {
                 Err(Violation("it told a step of its start out of order"))
             }
             (FromVm::Connect { .. } | FromVm::Heartbeat | FromVm::ApplicationEnded(_), _) => {
@@ -187,6 +197,12 @@ mod tests {
         for message in early {
             assert!(MachineProtocol::new().hear(message.clone()).is_err(), "{message:?}");
         }
+        let lacking = || FromVm::Contained { missing: vec!["landlock".to_owned()] };
+        assert!(started().hear(lacking()).is_err());
+        let mut twice = MachineProtocol::new();
+        assert!(twice.hear(lacking()).is_ok());
+        assert!(twice.hear(lacking()).is_err());
+        assert!(twice.hear(FromVm::Prepared).is_ok());
         assert!(started().hear(FromVm::Prepared).is_err());
         assert!(started().hear(FromVm::Started).is_err());
         let mut unasked = MachineProtocol::new();
@@ -260,6 +276,7 @@ mod tests {
         ]);
         prop_oneof![
             Just(FromVm::Prepared),
+            Just(FromVm::Contained { missing: Vec::new() }),
             Just(FromVm::Started),
             any::<(u64, u32)>().prop_map(|(request, port)| FromVm::Connect { request, port }),
             Just(FromVm::Heartbeat),
@@ -288,7 +305,9 @@ mod tests {
                         prop_assert!(!over && (booted || reason == ExitReason::StartFailed));
                         over = true;
                     }
-                    Ok(MachineEvent::Prepared | MachineEvent::Repeated) => prop_assert!(!over),
+                    Ok(MachineEvent::Contained { .. } | MachineEvent::Prepared | MachineEvent::Repeated) => {
+                        prop_assert!(!over);
+                    }
                     Err(_) => {}
                 }
             }

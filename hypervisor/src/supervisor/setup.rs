@@ -96,6 +96,7 @@ pub(super) fn set_up(spec: &LaunchSpec) -> Result<Place, SetupError> {
         exit_detail: None,
         timings: Vec::new(),
         vsock_problems: Vec::new(),
+        containment_missing: Vec::new(),
     };
     let log = Log::new(folder.append_to(LOG_FILE)?);
     let control = ControlServer::listen(&folder)?;

@@ -21,14 +21,20 @@ mod worker;
 use std::os::fd::OwnedFd;
 
 use crate::channel::Channel;
+use crate::messages::FromVm;
 
 pub use error::VmError;
 
 /// The whole life of the process, on its channels to the supervisor and to the security module. Returns when the
-/// machine has ended and the supervisor knows why, or when the supervisor is gone.
+/// machine has ended and the supervisor knows why, or when the supervisor is gone. `missing` is what this host did not allow
+/// of the process's containment.
 ///
 /// # Errors
 /// What kept the machine from starting; the supervisor was told that as well, if it could be.
-pub fn run(supervisor: OwnedFd, security_module: OwnedFd) -> Result<(), VmError> {
-    control::serve(Channel::new(supervisor), security_module)
+pub fn run(supervisor: OwnedFd, security_module: OwnedFd, missing: Vec<String>) -> Result<(), VmError> {
+    let supervisor = Channel::new(supervisor);
+    if !missing.is_empty() {
+        supervisor.send(&FromVm::Contained { missing }, &[])?;
+    }
+    control::serve(supervisor, security_module)
 }

@@ -7,6 +7,7 @@ use std::time::{Instant, SystemTime};
 use attestation::pcr::{Pcr, PcrIndex};
 use attestation::verify::{Policy, verify};
 use enclave_hypervisor::client;
+use enclave_hypervisor::description::{MAX_CONTAINMENT_LINE, MAX_CONTAINMENT_MISSING};
 use enclave_hypervisor::exit_reason::ExitReason;
 use nsm_device::protocol::Response;
 
@@ -22,6 +23,7 @@ pub(crate) const TESTS: &[Test] = &[
     ),
     ("a_machine_that_ignores_its_end_is_killed", a_machine_that_ignores_its_end_is_killed),
     ("a_closed_channel_ends_the_enclave", a_closed_channel_ends_the_enclave),
+    ("what_the_containment_lacks_is_told_within_bounds", what_the_containment_lacks_is_told_within_bounds),
     ("no_document_with_other_registers_can_be_had", no_document_with_other_registers_can_be_had),
 ];
 
@@ -68,6 +70,19 @@ fn a_closed_channel_ends_the_enclave() {
     let running = world.running(|_| {});
     let ended = client::wait(&world.root, &running).unwrap();
     assert_eq!(ended.exit_reason, Some(ExitReason::VmProcessKilled));
+}
+
+fn what_the_containment_lacks_is_told_within_bounds() {
+    let world = World::new("lacking");
+    let running = world.running(|_| {});
+    // The security module is the real one: where the host lacks something it tells that, too.
+    let lines: Vec<_> = running.containment_missing.iter().filter(|line| line.starts_with("vm: ")).collect();
+    assert!(!lines.is_empty() && running.containment_missing.len() <= MAX_CONTAINMENT_MISSING);
+    for line in lines {
+        assert!(line.starts_with("vm: [2Jlandlock xxx"), "{line}");
+        assert!(line.len() <= "vm: ".len() + MAX_CONTAINMENT_LINE);
+    }
+    let _ = client::terminate(&world.root, &running).unwrap();
 }
 
 fn no_document_with_other_registers_can_be_had() {

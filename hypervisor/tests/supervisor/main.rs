@@ -33,7 +33,8 @@ fn main() -> ExitCode {
             supervisor::run(supervisor_socket(), &stand_in::Spawner).unwrap();
         }
         Some("security-module") => {
-            security_module::serve(supervisor_socket(), take_socket(SECURITY_MODULE_FD).unwrap()).unwrap();
+            security_module::serve(supervisor_socket(), take_socket(SECURITY_MODULE_FD).unwrap(), Vec::new())
+                .unwrap();
         }
         Some("vm") => stand_in::play(supervisor_socket(), take_socket(SECURITY_MODULE_FD).unwrap()),
         Some("stranger") => return processes::stranger(supervisor_socket()),

@@ -61,6 +61,13 @@ pub(crate) fn play(supervisor: OwnedFd, security_module: OwnedFd) {
             say(&FromVm::Heartbeat);
             until_stopped(&channel);
         }
+        "lacking" => {
+            let line = format!("\x1b[2Jlandlock {}", "x".repeat(1000));
+            say(&FromVm::Contained { missing: vec![line; 20] });
+            boot(&channel);
+            say(&FromVm::Heartbeat);
+            until_stopped(&channel);
+        }
         "talker" => {
             let (console, _memory) = boot(&channel);
             console.unwrap().write_all(CONSOLE_TEXT.as_bytes()).unwrap();
