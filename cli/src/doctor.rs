@@ -3,6 +3,7 @@
 //! Each check is a function that returns one [`Finding`]; it says what it found, what that means and what to do.
 //! Only what prevents enclaves from running is a failure.
 
+mod containment;
 mod cpus;
 mod installation;
 mod kvm;
@@ -72,7 +73,7 @@ impl Finding {
 
 /// Every check, in the order in which they are read.
 pub(crate) fn examine() -> Vec<Finding> {
-    let checks: [fn() -> Finding; 24] = [
+    let checks: [fn() -> Finding; 25] = [
         limits::kernel_version,
         kvm::access,
         kvm::capabilities,
@@ -90,6 +91,7 @@ pub(crate) fn examine() -> Vec<Finding> {
         limits::open_files,
         limits::processes,
         limits::core_dumps,
+        containment::measures,
         installation::configuration,
         installation::run_folder,
         installation::state_folder,

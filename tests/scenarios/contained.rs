@@ -105,6 +105,19 @@ fn the_children_hold_nothing_but_what_they_were_given() {
     assert!(!demo::attest(&enclave, b"contained").is_empty());
 }
 
+#[test]
+#[ignore = "needs a KVM that can run a kernel"]
+fn the_doctor_says_what_describe_says() {
+    let user = User::new();
+    let enclave = Start::new(&image::demo(), "patient").run(&user);
+    let described = enclave.describe();
+    let findings = user.enclave(&["doctor", "-o", "json"]).json();
+    let finding =
+        findings.as_array().unwrap().iter().find(|finding| finding["Check"] == "Containment").unwrap();
+    let nothing_is_missing = described.get("ContainmentMissing").is_none();
+    assert_eq!(finding["Verdict"] == "OK", nothing_is_missing, "{finding} and {described}");
+}
+
 /// The same, started by an ordinary user: user namespaces take the place of privileges.
 #[test]
 #[ignore = "needs a KVM that can run a kernel"]

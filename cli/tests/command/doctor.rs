@@ -16,9 +16,16 @@ fn every_finding_is_explained_and_every_fault_can_be_mended() {
         );
         assert_eq!(text("Verdict") == "OK", text("Mend").is_empty(), "{finding}");
     }
-    for check in
-        ["KVM access", "Memory", "Huge pages", "CPUs", "Swap", "Limit on locked memory", "Guest kernel"]
-    {
+    for check in [
+        "KVM access",
+        "Memory",
+        "Huge pages",
+        "CPUs",
+        "Swap",
+        "Limit on locked memory",
+        "Containment",
+        "Guest kernel",
+    ] {
         assert!(findings.iter().any(|finding| finding["Check"] == check), "{check} is not looked at");
     }
     // Exactly a failure makes the command fail.
