@@ -2,7 +2,7 @@
 
 use rustix::io::Errno;
 use rustix::thread::{
-    CapabilitiesSecureBits, CapabilitySet, CapabilitySets, clear_ambient_capability_set,
+    CapabilitiesSecureBits, CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set,
     remove_capability_from_bounding_set, set_capabilities, set_capabilities_secure_bits,
 };
 
@@ -11,10 +11,10 @@ use crate::{ContainmentError, step};
 /// Capabilities are numbered below this; the kernel says where its own end.
 const NUMBERS: u32 = 64;
 
-/// Empties every set of this thread. The bounding set and the secure bits are for a `privileged` thread to change; one that has no
-/// privileges, and cannot gain any by exec, has no use for them.
-pub(crate) fn drop_all(privileged: bool) -> Result<(), ContainmentError> {
-    if privileged {
+/// Empties every set of this thread. The bounding set and the secure bits take a capability to change; a thread without it, which
+/// cannot gain any by exec, has no use for them.
+pub(crate) fn drop_all() -> Result<(), ContainmentError> {
+    if capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::SETPCAP)) {
         lock()?;
     }
     clear_ambient_capability_set().map_err(step("clear its ambient capabilities"))?;
@@ -33,6 +33,8 @@ fn lock() -> Result<(), ContainmentError> {
             Ok(()) => {}
             // The kernel knows no capability of this number or above.
             Err(Errno::INVAL) => break,
+            // Some hosts give an ordinary user a namespace whose capabilities count for nothing.
+            Err(Errno::PERM) => return Ok(()),
             Err(errno) => return Err(step("empty its capability bounding set")(errno)),
         }
     }

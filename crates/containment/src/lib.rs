@@ -96,12 +96,10 @@ impl Containment {
 fn isolate() -> Result<Option<Missing>, ContainmentError> {
     let missing = match namespaces::isolate() {
         Ok(()) => None,
-        Err(namespaces::Refused::NotAllowed(errno)) => {
-            Some(Missing { measure: Measure::Namespaces, why: namespaces::explain(errno) })
-        }
+        Err(namespaces::Refused::NotAllowed(why)) => Some(Missing { measure: Measure::Namespaces, why }),
         Err(namespaces::Refused::Failed(error)) => return Err(error),
     };
-    capabilities::drop_all(missing.is_none())?;
+    capabilities::drop_all()?;
     Ok(missing)
 }
 

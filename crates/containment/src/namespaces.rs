@@ -24,8 +24,8 @@ const MOUNT_POINT: &str = "/proc";
 
 /// Why there are no namespaces.
 pub(crate) enum Refused {
-    /// This host gives an ordinary user none.
-    NotAllowed(Errno),
+    /// This host does not allow them, and why.
+    NotAllowed(String),
     /// Something else, in the middle of it: the process must not go on.
     Failed(ContainmentError),
 }
@@ -41,10 +41,10 @@ impl From<ContainmentError> for Refused {
 pub(crate) fn isolate() -> Result<(), Refused> {
     let privileged = capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_ADMIN));
     if privileged {
-        unshare(OWN).map_err(step("enter namespaces of its own"))?;
+        unshare(OWN).map_err(|errno| Refused::NotAllowed(explain(errno)))?;
     } else {
         let (user, group) = (geteuid().as_raw(), getegid().as_raw());
-        unshare(OWN | UnshareFlags::NEWUSER).map_err(Refused::NotAllowed)?;
+        unshare(OWN | UnshareFlags::NEWUSER).map_err(|errno| Refused::NotAllowed(explain(errno)))?;
         let map = |file: &str, line: String| {
             fs::write(format!("/proc/self/{file}"), line)
                 .map_err(|error| ContainmentError { step: "keep its user in its user namespace", error })
@@ -53,7 +53,13 @@ pub(crate) fn isolate() -> Result<(), Refused> {
         map("setgroups", "deny".to_owned())?;
         map("gid_map", format!("{group} {group} 1"))?;
     }
-    Ok(empty_root()?)
+    empty_root().map_err(|errno| match errno {
+        // In a chroot, or under a policy that forbids mounts. The namespaces themselves stay.
+        Errno::PERM | Errno::ACCESS | Errno::INVAL => {
+            Refused::NotAllowed(format!("the root folder cannot be replaced by an empty one ({errno})"))
+        }
+        errno => Refused::Failed(step("replace its root folder by an empty one")(errno)),
+    })
 }
 
 #[expect(
@@ -64,33 +70,29 @@ fn unshare(flags: UnshareFlags) -> rustix::io::Result<()> {
     rustix::thread::unshare(flags)
 }
 
-fn empty_root() -> Result<(), ContainmentError> {
-    let failed = |errno: Errno| ContainmentError {
-        step: "replace its root folder by an empty one",
-        error: errno.into(),
-    };
+fn empty_root() -> rustix::io::Result<()> {
     // Otherwise what is mounted here would appear in the host.
-    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).map_err(failed)?;
+    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
     let inert = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    mount("none", MOUNT_POINT, "tmpfs", inert, c"mode=0555,size=4k,nr_inodes=2").map_err(failed)?;
-    chdir(MOUNT_POINT).map_err(failed)?;
+    mount("none", MOUNT_POINT, "tmpfs", inert, c"mode=0555,size=4k,nr_inodes=2")?;
+    chdir(MOUNT_POINT)?;
     match pivot_root(".", ".") {
         // The old root now lies over the new one.
-        Ok(()) => unmount(".", UnmountFlags::DETACH).map_err(failed)?,
+        Ok(()) => unmount(".", UnmountFlags::DETACH)?,
         // A host that runs from its initial ramdisk has a root that cannot be replaced.
-        Err(Errno::INVAL) => chroot(".").map_err(failed)?,
-        Err(errno) => return Err(failed(errno)),
+        Err(Errno::INVAL) => chroot(".")?,
+        Err(errno) => return Err(errno),
     }
-    chdir("/").map_err(failed)?;
-    mount_remount("/", inert | MountFlags::RDONLY, "").map_err(failed)
+    chdir("/")?;
+    mount_remount("/", inert | MountFlags::RDONLY, "")
 }
 
-/// Whether the system's error says that this user, on this host, gets no namespaces.
-pub(crate) fn explain(errno: Errno) -> String {
+/// Why this user gets no namespaces on this host.
+fn explain(errno: Errno) -> String {
     let cause = match errno {
-        Errno::PERM | Errno::ACCESS => "this host allows an ordinary user no user namespace",
-        Errno::NOSPC | Errno::USERS => "this host's limit on user namespaces is reached",
-        Errno::INVAL | Errno::NOSYS => "this kernel has no user namespaces",
+        Errno::PERM | Errno::ACCESS => "this host allows this user no namespaces of its own",
+        Errno::NOSPC | Errno::USERS => "this host's limit on namespaces is reached",
+        Errno::INVAL | Errno::NOSYS => "this kernel does not have all of them",
         _ => "the kernel refused",
     };
     format!("{cause} ({})", io::Error::from(errno))
