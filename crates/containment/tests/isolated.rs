@@ -50,8 +50,9 @@ fn enter() -> Vec<Missing> {
     containment.enter().unwrap()
 }
 
-fn is_missing(missing: &[Missing], measure: Measure) -> bool {
-    missing.iter().any(|missing| missing.measure == measure)
+/// Why a measure was not taken, if it was not.
+fn why_missing(missing: &[Missing], measure: Measure) -> Option<&str> {
+    missing.iter().find(|missing| missing.measure == measure).map(|missing| missing.why.as_str())
 }
 
 /// A listener in the abstract namespace and one on loopback, and how they are called.
@@ -63,15 +64,23 @@ fn listeners() -> (UnixListener, TcpListener, String) {
     (unix, tcp, format!("{name} {port}"))
 }
 
+/// Which of the two can be reached.
+fn reached(targets: &str) -> [bool; 2] {
+    let (name, port) = targets.split_once(' ').unwrap();
+    [
+        TcpStream::connect(("127.0.0.1", port.parse::<u16>().unwrap())).is_ok(),
+        UnixStream::connect_addr(&SocketAddr::from_abstract_name(name).unwrap()).is_ok(),
+    ]
+}
+
 /// Tries everything that lies outside. Called in the isolated process.
 fn reach_nothing(targets: &str, missing: &[Missing]) {
-    let (name, port) = targets.split_once(' ').unwrap();
     let sets = capabilities(None).unwrap();
     assert!(sets.effective.is_empty() && sets.permitted.is_empty() && sets.inheritable.is_empty());
-    if let Some(refused) = missing.iter().find(|missing| missing.measure == Measure::Namespaces) {
+    if let Some(why) = why_missing(missing, Measure::Namespaces) {
         // A host that allows no namespaces says why; the scenarios run where they are allowed, and insist.
-        assert!(!refused.why.is_empty());
-        println!("on this host no namespaces: {}", refused.why);
+        assert!(!why.is_empty());
+        println!("on this host no namespaces: {why}");
         return;
     }
     for path in ["/etc/passwd", "/proc/self/status", "/dev/null", "/dev/kvm"] {
@@ -80,22 +89,14 @@ fn reach_nothing(targets: &str, missing: &[Missing]) {
     // With landlock the empty folder cannot even be listed.
     assert_eq!(fs::read_dir("/").map_or(0, Iterator::count), 0);
     assert!(fs::create_dir("/new").is_err() && fs::write("/new", "").is_err());
-    assert!(TcpStream::connect(("127.0.0.1", port.parse::<u16>().unwrap())).is_err());
-    assert!(UnixStream::connect_addr(&SocketAddr::from_abstract_name(name).unwrap()).is_err());
+    assert_eq!(reached(targets), [false, false]);
     // The kernel refuses to be asked for numbers that it does not know.
     for capability in (0..64).map(|number| CapabilitySet::from_bits_retain(1 << number)) {
         assert_ne!(capability_is_in_bounding_set(capability), Ok(true), "{capability:?}");
     }
-    if !is_missing(missing, Measure::Landlock) {
+    if why_missing(missing, Measure::Landlock).is_none() {
         assert!(test_kill_process(getppid().unwrap()).is_err(), "the parent can be signalled");
     }
-}
-
-/// Both of the targets can be reached from outside: a refusal inside says something.
-fn assert_reachable(targets: &str) {
-    let (name, port) = targets.split_once(' ').unwrap();
-    assert!(TcpStream::connect(("127.0.0.1", port.parse::<u16>().unwrap())).is_ok());
-    assert!(UnixStream::connect_addr(&SocketAddr::from_abstract_name(name).unwrap()).is_ok());
 }
 
 #[test]
@@ -105,7 +106,7 @@ fn an_isolated_process_reaches_nothing() {
         return reach_nothing(&targets, &missing);
     }
     let (_unix, _tcp, targets) = listeners();
-    assert_reachable(&targets);
+    assert_eq!(reached(&targets), [true, true], "from outside: else a refusal inside says nothing");
     assert_passed(&run_alone("an_isolated_process_reaches_nothing", &targets, |_| {}));
 }
 

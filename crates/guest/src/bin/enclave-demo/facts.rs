@@ -106,17 +106,9 @@ pub(crate) fn environment() -> Result<Answer, DemoError> {
         "ignored_signals": field("SigIgn"),
         "hostname": rustix::system::uname().nodename().to_string_lossy(),
         "process": std::process::id(),
-        "session": session()?,
+        // 0 if its leader is in another PID namespace, which what wraps getsid(2) takes for impossible.
+        "session": first_id("NSsid"),
     })))
-}
-
-/// Number of this process's session, 0 if its leader is in another PID namespace (proc(5), field 6 of stat).
-/// Not getsid(2): what wraps it takes 0 for impossible.
-fn session() -> Result<Option<u32>, DemoError> {
-    let stat = read("/proc/self/stat")?;
-    // The name before it is in parentheses and may hold anything.
-    let after_name = stat.rsplit_once(") ").map(|(_, fields)| fields);
-    Ok(after_name.and_then(|fields| fields.split(' ').nth(3)?.parse().ok()))
 }
 
 fn text(value: &OsStr) -> String {
