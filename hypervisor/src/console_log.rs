@@ -9,7 +9,6 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
 
 use crate::run_dir::EnclaveFolder;
 
@@ -31,6 +30,13 @@ fn file_name(offset: u64) -> String {
 fn offset_of(name: &str) -> Option<u64> {
     let digits = name.strip_prefix("console-")?.strip_suffix(".log")?;
     if digits.len() == OFFSET_DIGITS { digits.parse().ok() } else { None }
+}
+
+/// The offsets of the files that are there, in order.
+fn segments(folder: &EnclaveFolder) -> io::Result<Vec<u64>> {
+    let mut offsets: Vec<u64> = folder.names()?.iter().filter_map(|name| offset_of(name)).collect();
+    offsets.sort_unstable();
+    Ok(offsets)
 }
 
 /// Writes the console's files.
@@ -102,7 +108,7 @@ fn open_segment(folder: &EnclaveFolder, offset: u64) -> io::Result<File> {
 /// replaced by a line that says how many they were.
 #[derive(Debug)]
 pub struct LogReader {
-    folder: PathBuf,
+    folder: EnclaveFolder,
     /// Of the stream: the next byte to read.
     position: u64,
     /// The file that holds it, and the offset of that file's first byte.
@@ -112,21 +118,17 @@ pub struct LogReader {
 }
 
 impl LogReader {
-    /// Starts at the first byte of the console in the folder at `path`.
+    /// Starts at the first byte of the console in an enclave's folder.
     ///
     /// # Errors
     /// If the folder cannot be read.
-    pub fn open(path: &Path) -> io::Result<Self> {
-        std::fs::read_dir(path)?;
-        Ok(Self { folder: path.to_owned(), position: 0, segment: None, notice: VecDeque::new() })
+    pub fn open(folder: &EnclaveFolder) -> io::Result<Self> {
+        Ok(Self { folder: folder.try_clone()?, position: 0, segment: None, notice: VecDeque::new() })
     }
 
     /// Moves on to the file that holds the next byte, or the first byte after it. False if there is none yet.
     fn advance(&mut self) -> io::Result<bool> {
-        let mut offsets: Vec<u64> = std::fs::read_dir(&self.folder)?
-            .filter_map(|entry| offset_of(entry.ok()?.file_name().to_str()?))
-            .collect();
-        offsets.sort_unstable();
+        let offsets = segments(&self.folder)?;
         let current = self.segment.as_ref().map(|(offset, _)| *offset);
         let Some(next) = offsets.into_iter().find(|offset| current.is_none_or(|current| *offset > current))
         else {
@@ -138,7 +140,7 @@ impl LogReader {
         {
             return Ok(true);
         }
-        let file = match File::open(self.folder.join(file_name(next))) {
+        let file = match self.folder.open_file(&file_name(next)) {
             // Dropped since it was listed; a later one is there.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return self.advance(),
             other => other?,
@@ -178,16 +180,14 @@ impl Read for LogReader {
 ///
 /// # Errors
 /// If a file cannot be read.
-pub fn tail(folder: &Path, lines: usize) -> io::Result<String> {
+pub fn tail(folder: &EnclaveFolder, lines: usize) -> io::Result<String> {
     /// Bytes that are looked at, from the end.
     const TAIL: u64 = 16 * 1024;
-    let mut offsets: Vec<u64> =
-        std::fs::read_dir(folder)?.filter_map(|entry| offset_of(entry.ok()?.file_name().to_str()?)).collect();
-    offsets.sort_unstable();
+    let offsets = segments(folder)?;
     let mut bytes = Vec::new();
     let last_two = offsets.len().saturating_sub(2);
     for offset in offsets.into_iter().skip(last_two) {
-        let mut file = File::open(folder.join(file_name(offset)))?;
+        let mut file = folder.open_file(&file_name(offset))?;
         let length = file.metadata()?.len();
         file.seek(SeekFrom::Start(length.saturating_sub(TAIL)))?;
         file.take(TAIL).read_to_end(&mut bytes)?;
@@ -234,7 +234,7 @@ impl Follower {
     ///
     /// # Errors
     /// If the folder cannot be read.
-    pub fn new(folder: &Path, stream: std::os::fd::OwnedFd) -> io::Result<Self> {
+    pub fn new(folder: &EnclaveFolder, stream: std::os::fd::OwnedFd) -> io::Result<Self> {
         Ok(Self { reader: LogReader::open(folder)?, stream, pending: Vec::new() })
     }
 
@@ -288,7 +288,7 @@ mod tests {
 
     fn read_all(folder: &EnclaveFolder) -> Vec<u8> {
         let mut bytes = Vec::new();
-        LogReader::open(folder.path()).unwrap().read_to_end(&mut bytes).unwrap();
+        LogReader::open(&folder).unwrap().read_to_end(&mut bytes).unwrap();
         bytes
     }
 
@@ -306,7 +306,7 @@ mod tests {
         }
         assert_eq!(writer.total(), 3 << 20);
         assert_eq!(read_all(&folder), text);
-        assert_eq!(tail(folder.path(), 2).unwrap(), "000000000196606\n000000000196607");
+        assert_eq!(tail(&folder, 2).unwrap(), "000000000196606\n000000000196607");
     }
 
     #[test]
@@ -330,7 +330,7 @@ mod tests {
         let mut writer = LogWriter::create(&folder).unwrap();
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
         theirs.set_nonblocking(true).unwrap();
-        let mut follower = Follower::new(folder.path(), theirs.into()).unwrap();
+        let mut follower = Follower::new(&folder, theirs.into()).unwrap();
         writer.append(&folder, b"begin").unwrap();
         assert_eq!(follower.send(), Followed::AllSent);
         writer.append(&folder, &numbered_lines(10 * 65_536)).unwrap();

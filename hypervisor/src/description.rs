@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use attestation::pcr::{Measurements, Pcr};
 
+use crate::console_log::printable;
 use crate::exit_reason::ExitReason;
 use crate::messages::ApplicationEnd;
 
@@ -131,13 +132,32 @@ pub struct Description {
     /// Host programs that the guest wanted and could not reach, at most [`MAX_VSOCK_PROBLEMS`] ports.
     #[serde(rename = "VsockProblems", default, skip_serializing_if = "Vec::is_empty")]
     pub vsock_problems: Vec<VsockProblem>,
+    /// How far the processes are contained: the level that was reached.
+    #[serde(rename = "Containment", default)]
+    pub containment: ContainmentLevel,
+    /// The enclave's cgroup, if it has one.
+    #[serde(rename = "Cgroup", default, skip_serializing_if = "Option::is_none")]
+    pub cgroup: Option<PathBuf>,
     /// What this host does not allow of the processes' containment, at most [`MAX_CONTAINMENT_MISSING`] lines for people.
     #[serde(rename = "ContainmentMissing", default, skip_serializing_if = "Vec::is_empty")]
     pub containment_missing: Vec<String>,
 }
 
+/// How far an enclave's processes are contained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum ContainmentLevel {
+    /// Every measure was taken.
+    #[default]
+    Full,
+    /// As far as the host allows; `ContainmentMissing` says what is missing.
+    Partial,
+    /// None, as asked.
+    Off,
+}
+
 /// Lines about missing containment that are kept.
-pub const MAX_CONTAINMENT_MISSING: usize = 8;
+pub const MAX_CONTAINMENT_MISSING: usize = 16;
 
 /// Characters of the longest one.
 pub const MAX_CONTAINMENT_LINE: usize = 256;
@@ -183,6 +203,20 @@ impl ApplicationEnd {
     }
 }
 
+impl Description {
+    /// Keeps what this host did not allow of a process's containment, within bounds: the process may not be trusted.
+    pub(crate) fn lacks(&mut self, process: &str, missing: impl IntoIterator<Item = String>) {
+        let room = MAX_CONTAINMENT_MISSING.saturating_sub(self.containment_missing.len());
+        for line in missing.into_iter().take(room) {
+            let line: String = printable(line.as_bytes()).chars().take(MAX_CONTAINMENT_LINE).collect();
+            self.containment_missing.push(format!("{process}: {line}"));
+        }
+        if !self.containment_missing.is_empty() && self.containment == ContainmentLevel::Full {
+            self.containment = ContainmentLevel::Partial;
+        }
+    }
+}
+
 #[cfg(test)]
 impl Description {
     /// An enclave that was created and has done nothing, for tests to change.
@@ -206,6 +240,8 @@ impl Description {
             exit_detail: None,
             timings: Vec::new(),
             vsock_problems: Vec::new(),
+            containment: ContainmentLevel::Full,
+            cgroup: None,
             containment_missing: Vec::new(),
         }
     }

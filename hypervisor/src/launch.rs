@@ -12,13 +12,53 @@ use crate::exit_reason::ExitReason;
 use crate::messages::SecurityIdentity;
 
 /// Version of everything that a command and a supervisor say to each other. Both refuse another's.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;
+
+/// How far the processes are contained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum ContainmentMode {
+    /// Not, for debugging: what the host's user may do, they may do.
+    Off,
+    /// As far as the host allows; what it does not is told.
+    #[default]
+    On,
+    /// Entirely, or the enclave does not start.
+    Require,
+}
+
+impl ContainmentMode {
+    /// The argument of `enclave-hypervisor` that says it. A process of an enclave need not know what is required.
+    #[must_use]
+    pub const fn argument(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::On | Self::Require => "on",
+        }
+    }
+}
+
+/// Numbers of users and groups that belong to no account, for the processes of enclaves that root starts: three for each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserRange {
+    /// The first number, not root's.
+    pub first: u32,
+    /// The last number.
+    pub last: u32,
+}
 
 /// Everything a supervisor needs. Sent once, with the image as the only descriptor.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct LaunchSpec {
     /// [`PROTOCOL_VERSION`] of the command.
     pub version: u32,
+    /// The supervisor's process number: its own, in its own PID namespace, is another.
+    pub process_id: u32,
+    /// How far the three processes are contained.
+    pub containment: ContainmentMode,
+    /// Whose the processes become, if root starts them.
+    pub users: Option<UserRange>,
+    /// The cgroup in which the enclave's is made, or `None` for what this user has been given.
+    pub cgroup: Option<PathBuf>,
     /// `i-…-enc…`, without zero padding: the folder's name.
     pub enclave_id: String,
     /// The name users call it by, unique among this user's enclaves that have not ended.

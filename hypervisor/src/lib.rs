@@ -5,6 +5,7 @@
 
 pub mod arch;
 pub mod channel;
+pub mod child;
 pub mod client;
 pub mod console_log;
 pub mod control;

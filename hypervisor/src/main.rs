@@ -3,11 +3,15 @@
 //! `enclave` starts the supervisor, which starts the other two. Each is given its descriptors by number and gives up
 //! everything else before it does anything.
 
+use std::os::fd::AsFd;
 use std::process::ExitCode;
 
 use containment::Containment;
+use enclave_hypervisor::channel::Channel;
+use enclave_hypervisor::child::{Options, give_up};
 use enclave_hypervisor::inherited::take_socket;
 use enclave_hypervisor::messages::{SECURITY_MODULE_FD, SUPERVISOR_FD};
+use enclave_hypervisor::spawn::{Program, spawn};
 use enclave_hypervisor::{security_module, supervisor, system_calls, vm};
 
 /// Exit status after a usage error.
@@ -24,6 +28,7 @@ fn main() -> ExitCode {
         Some("vm") => run_machine(),
         Some("security-module") => run_security_module(),
         Some("containment") => try_containment(),
+        Some("containment-trial") => try_in_this_process(),
         _ => return usage(),
     };
     match outcome {
@@ -38,6 +43,7 @@ fn main() -> ExitCode {
 
 fn run_supervisor() -> Outcome {
     let starter = take_socket(SUPERVISOR_FD)?;
+    let options = Options::of_this_process()?;
     // A session of its own: the starting command's terminal sends it no signals.
     rustix::process::setsid()?;
     Containment {
@@ -45,7 +51,8 @@ fn run_supervisor() -> Outcome {
         dies_with_parent: false,
         writes_files: true,
         locks_memory: false,
-        isolated: false,
+        traceable: !options.contained,
+        isolation: None,
     }
     .enter()?;
     containment::raise_descriptor_limit()?;
@@ -54,40 +61,46 @@ fn run_supervisor() -> Outcome {
 
 fn run_machine() -> Outcome {
     let (supervisor, security_module) = (take_socket(SUPERVISOR_FD)?, take_socket(SECURITY_MODULE_FD)?);
-    let missing = isolate(false)?;
-    system_calls::machine().enforce()?;
+    let options = Options::of_this_process()?;
+    let missing = give_up(&options, after(SECURITY_MODULE_FD)?, false)?;
+    if options.contained {
+        system_calls::machine().enforce()?;
+    }
     Ok(vm::run(supervisor, security_module, missing)?)
 }
 
 fn run_security_module() -> Outcome {
     let (supervisor, machine) = (take_socket(SUPERVISOR_FD)?, take_socket(SECURITY_MODULE_FD)?);
-    let missing = isolate(true)?;
-    system_calls::security_module().enforce()?;
+    let options = Options::of_this_process()?;
+    let missing = give_up(&options, after(SECURITY_MODULE_FD)?, true)?;
+    if options.contained {
+        system_calls::security_module().enforce()?;
+    }
     Ok(security_module::serve(supervisor, machine, missing)?)
 }
 
-/// Takes every measure that this host allows, says on standard output which it does not, and ends: for `enclave doctor`.
+/// Says on standard output which measures this host does not allow, a line for each: for `enclave doctor`.
 fn try_containment() -> Outcome {
-    let missing = isolate(false)?;
-    system_calls::security_module().enforce()?;
-    for measure in missing {
-        println!("{measure}");
+    let (answer, its_answer) = enclave_hypervisor::channel::pair()?;
+    let standard_error = rustix::stdio::stderr();
+    let trial = spawn(&Program::own()?, &["containment-trial", "on"], &[its_answer.as_fd()], standard_error)?;
+    drop(its_answer);
+    let missing = Channel::<(), Vec<String>>::new(answer).receive()?;
+    let ended = trial.wait()?;
+    match missing {
+        Some(missing) if ended.success() => missing.message.iter().for_each(|measure| println!("{measure}")),
+        _ => return Err(format!("a contained process ended with {ended}").into()),
     }
     Ok(())
 }
 
-/// Gives up everything but the two channels and standard error. Tells what this host does not allow.
-fn isolate(locks_memory: bool) -> Result<Vec<String>, Box<dyn std::error::Error>> {
-    let first_closed_descriptor = after(SECURITY_MODULE_FD)?;
-    let missing = Containment {
-        first_closed_descriptor,
-        dies_with_parent: true,
-        writes_files: false,
-        locks_memory,
-        isolated: true,
-    }
-    .enter()?;
-    Ok(missing.iter().map(ToString::to_string).collect())
+/// Takes every measure as the security module would, tells what was missing, and ends.
+fn try_in_this_process() -> Outcome {
+    let answer = take_socket(SUPERVISOR_FD)?;
+    let options = Options::of_this_process()?;
+    let missing = give_up(&options, after(SUPERVISOR_FD)?, true)?;
+    system_calls::security_module().enforce()?;
+    Ok(Channel::<Vec<String>, ()>::new(answer).send(&missing, &[])?)
 }
 
 /// The first descriptor that is not this process's.

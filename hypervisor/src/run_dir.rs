@@ -3,19 +3,20 @@
 //! Only its owner, or root, can enter either. One lock, `.lock`, guards what concerns several enclaves at once: names
 //! are unique among living enclaves, and a folder is either being made or removed, never both.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
+use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 use thiserror::Error;
 
 use crate::description::{Description, State};
 use crate::exit_reason::ExitReason;
 use crate::state::{self, Record, StateError};
-use crate::unix_socket::open_folder;
+use crate::unix_socket::{open_folder, open_folder_in};
 
 /// The supervisor's control socket.
 pub const CONTROL_SOCKET: &str = "control.sock";
@@ -92,6 +93,8 @@ pub struct EnclaveFolder {
 #[derive(Debug)]
 pub struct RootLock {
     _file: OwnedFd,
+    /// The folder that was found to be private: everything under the lock is done in this one, whatever its path leads to by then.
+    root: OwnedFd,
 }
 
 impl RunRoot {
@@ -129,16 +132,24 @@ impl RunRoot {
     /// # Errors
     /// [`RunDirError::Unusable`] and [`RunDirError::NotPrivate`].
     pub fn prepare(&self) -> Result<(), RunDirError> {
-        use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+        use std::os::unix::fs::DirBuilderExt;
         let unusable = |error| RunDirError::Unusable { path: self.path.clone(), error };
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.path).map_err(unusable)?;
-        let metadata = std::fs::metadata(&self.path).map_err(unusable)?;
+        self.open_root().map(|_| ())
+    }
+
+    /// Opens the folder, and refuses one that others can write to. What is opened is what was checked.
+    fn open_root(&self) -> Result<OwnedFd, RunDirError> {
+        let unusable = |errno: Errno| RunDirError::Unusable { path: self.path.clone(), error: errno.into() };
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = rustix::fs::open(&self.path, flags, Mode::empty()).map_err(unusable)?;
+        let found = rustix::fs::fstat(&root).map_err(unusable)?;
         let user = rustix::process::geteuid();
-        let ours = metadata.uid() == user.as_raw() || metadata.uid() == 0 || user.is_root();
-        if !ours || metadata.mode() & 0o022 != 0 {
+        let ours = found.st_uid == user.as_raw() || found.st_uid == 0 || user.is_root();
+        if !ours || found.st_mode & 0o022 != 0 {
             return Err(RunDirError::NotPrivate { path: self.path.clone(), user: user.as_raw() });
         }
-        Ok(())
+        Ok(root)
     }
 
     /// Takes the lock that guards names, new folders and removals; waits for its turn.
@@ -147,14 +158,18 @@ impl RunRoot {
     /// If the folder is unusable.
     pub fn lock(&self) -> Result<RootLock, RunDirError> {
         self.prepare()?;
-        let path = self.path.join(LOCK_FILE);
+        let root = self.open_root()?;
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let lock = || {
-            let file = rustix::fs::open(&path, flags, Mode::RUSR | Mode::WUSR)?;
+            let file = rustix::fs::openat(&root, LOCK_FILE, flags, Mode::RUSR | Mode::WUSR)?;
             rustix::io::retry_on_intr(|| rustix::fs::flock(&file, FlockOperation::LockExclusive))?;
-            Ok(RootLock { _file: file })
+            Ok(file)
         };
-        lock().map_err(|errno: Errno| RunDirError::Unusable { path: path.clone(), error: errno.into() })
+        let file = lock().map_err(|errno: Errno| RunDirError::Unusable {
+            path: self.path.join(LOCK_FILE),
+            error: errno.into(),
+        })?;
+        Ok(RootLock { _file: file, root })
     }
 
     /// The EnclaveIDs of all folders, sorted. None if the run root does not exist.
@@ -188,7 +203,13 @@ impl RunRoot {
             return Err(RunDirError::NotAnId(enclave_id.to_owned()));
         }
         let path = self.path.join(enclave_id);
-        match open_folder(&path) {
+        let root = match self.open_root() {
+            Err(RunDirError::Unusable { error, .. }) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(None);
+            }
+            other => other?,
+        };
+        match open_folder_in(root.as_fd(), enclave_id) {
             Ok(folder) => Ok(Some(EnclaveFolder { path, folder })),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(RunDirError::Folder { path, error }),
@@ -198,24 +219,107 @@ impl RunRoot {
     /// Makes an enclave's folder, for its owner alone. The caller holds the lock.
     ///
     /// # Errors
-    /// For an id that is none, and the system's: `AlreadyExists` if the id is in use.
-    pub fn create(&self, _lock: &RootLock, enclave_id: &str) -> Result<EnclaveFolder, RunDirError> {
+    /// For an id that is none, in a root that belongs to somebody else, and the system's: `AlreadyExists` if the id is in use.
+    pub fn create(&self, lock: &RootLock, enclave_id: &str) -> Result<EnclaveFolder, RunDirError> {
         if !is_enclave_id(enclave_id) {
             return Err(RunDirError::NotAnId(enclave_id.to_owned()));
         }
         let path = self.path.join(enclave_id);
+        let user = rustix::process::geteuid().as_raw();
         let create = || {
-            rustix::fs::mkdir(&path, Mode::RWXU)?;
-            open_folder(&path)
+            // Its owner could put another folder into the place of this one.
+            if rustix::fs::fstat(&lock.root)?.st_uid != user {
+                return Ok(None);
+            }
+            rustix::fs::mkdirat(&lock.root, enclave_id, Mode::RWXU)?;
+            open_folder_in(lock.root.as_fd(), enclave_id).map(Some)
         };
         match create() {
-            Ok(folder) => Ok(EnclaveFolder { path, folder }),
+            Ok(Some(folder)) => Ok(EnclaveFolder { path, folder }),
+            Ok(None) => Err(RunDirError::NotPrivate { path: self.path.clone(), user }),
             Err(error) => Err(RunDirError::Folder { path, error }),
         }
+    }
+
+    /// Whom the enclaves' folders belong to.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn owners(&self, lock: &RootLock) -> Result<BTreeSet<u32>, RunDirError> {
+        let mut owners = BTreeSet::new();
+        for id in self.enclave_ids()? {
+            match rustix::fs::statat(&lock.root, &*id, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(found) => drop(owners.insert(found.st_uid)),
+                Err(Errno::NOENT) => {}
+                Err(errno) => {
+                    return Err(RunDirError::Folder { path: self.path.join(id), error: errno.into() });
+                }
+            }
+        }
+        Ok(owners)
     }
 }
 
 impl EnclaveFolder {
+    /// The working directory, which is the folder that lies at `path` for everybody else.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn here(path: PathBuf) -> io::Result<Self> {
+        Ok(Self { path, folder: open_folder(Path::new("."))? })
+    }
+
+    /// A second handle.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self { path: self.path.clone(), folder: self.folder.try_clone()? })
+    }
+
+    /// Gives it to the user and group of this number.
+    ///
+    /// # Errors
+    /// The system's: `InvalidInput` or `PermissionDenied` where this process may not, in a container for example.
+    pub fn give_to(&self, user: u32) -> io::Result<()> {
+        let (user, group) = (Some(Uid::from_raw(user)), Some(Gid::from_raw(user)));
+        Ok(rustix::fs::chownat(&self.folder, "", user, group, AtFlags::EMPTY_PATH)?)
+    }
+
+    /// The names of all that is in it.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn names(&self) -> io::Result<Vec<String>> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let folder = Dir::new(rustix::fs::openat(&self.folder, ".", flags, Mode::empty())?)?;
+        let mut names = Vec::new();
+        for entry in folder {
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            if name != "." && name != ".." {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    }
+
+    /// Opens a plain file to read.
+    ///
+    /// # Errors
+    /// The system's; `InvalidInput` for anything that is no plain file.
+    pub fn open_file(&self, name: &str) -> io::Result<File> {
+        open_plain_file(self.as_fd(), name)
+    }
+
+    /// Removes every file in it.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn clear(&self) -> Result<(), RunDirError> {
+        let names = self.names().map_err(|error| RunDirError::Folder { path: self.path.clone(), error })?;
+        names.iter().try_for_each(|name| self.remove_file(name))
+    }
+
     /// Where it lies.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -242,8 +346,12 @@ impl EnclaveFolder {
     ///
     /// # Errors
     /// The system's.
-    pub fn remove(self, _lock: &RootLock) -> Result<(), RunDirError> {
-        match std::fs::remove_dir_all(&self.path) {
+    pub fn remove(self, lock: &RootLock) -> Result<(), RunDirError> {
+        let Some(name) = self.path.file_name() else {
+            return Err(RunDirError::NotAnId(self.path.display().to_string()));
+        };
+        let root = PathBuf::from(format!("/proc/self/fd/{}", lock.root.as_raw_fd()));
+        match std::fs::remove_dir_all(root.join(name)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(RunDirError::Folder { path: self.path, error })
             }
@@ -278,6 +386,19 @@ impl AsFd for EnclaveFolder {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.folder.as_fd()
     }
+}
+
+/// Opens a plain file in a folder to read, and nothing that could block or lies elsewhere.
+///
+/// # Errors
+/// The system's; `InvalidInput` for anything that is no plain file.
+pub(crate) fn open_plain_file(folder: BorrowedFd<'_>, name: &str) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(folder, name, flags, Mode::empty())?;
+    if FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode) != FileType::RegularFile {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a plain file"));
+    }
+    Ok(file.into())
 }
 
 /// Makes the description of an enclave whose supervisor has ended without saying why tell so.

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::description::Description;
+use crate::run_dir::open_plain_file;
 
 /// Name of the state file.
 pub const STATE_FILE: &str = "state.json";
@@ -23,7 +24,7 @@ pub const STATE_FILE: &str = "state.json";
 const NEW_STATE_FILE: &str = ".state.json.new";
 
 /// Version of the file's format.
-pub const STATE_VERSION: u32 = 1;
+pub const STATE_VERSION: u32 = 2;
 
 /// Bytes in the longest state file that is read; ours has a few KiB.
 const MAX_STATE: u64 = 1 << 20;
@@ -153,9 +154,8 @@ pub fn wait_until_free(folder: BorrowedFd<'_>) -> Result<(), StateError> {
     }
 }
 
-fn open(folder: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    rustix::fs::openat(folder, STATE_FILE, flags, Mode::empty())
+fn open(folder: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    Ok(open_plain_file(folder, STATE_FILE)?.into())
 }
 
 /// Locks the file that has the state's name at the moment the lock is got; `None` if another holds it.

@@ -10,14 +10,39 @@ use kvm_bindings::{
 use rustix::io::Errno;
 use vmm_sys_util::ioctl::{_IOC_NONE, _IOC_READ, _IOC_WRITE, ioctl_expr};
 
+/// The supervisor's threads, once its children run: the event loop, and those that read and measure the image.
+pub fn supervisor() -> SystemCalls {
+    let calls = requests(threads(events(messages(runtime()))), STREAMS);
+    calls
+        // Files of its folder, the only one within reach: state, log, console.
+        .allow(&[libc::SYS_open, libc::SYS_openat, libc::SYS_unlinkat, libc::SYS_renameat, libc::SYS_flock])
+        .allow(&[libc::SYS_fstat, libc::SYS_statx, libc::SYS_newfstatat, libc::SYS_getdents64, libc::SYS_lseek])
+        // Host programs and commands: taken, reached, told apart.
+        .allow_if(libc::SYS_socket, &[Argument::Is(0, unsigned(libc::AF_UNIX))])
+        .allow_if(libc::SYS_socketpair, &[Argument::Is(0, unsigned(libc::AF_UNIX))])
+        .allow(&[libc::SYS_accept4, libc::SYS_connect, libc::SYS_getsockopt])
+        // Guest memory: made, sealed, locked as it is touched, overwritten, given back.
+        .allow(&[libc::SYS_memfd_create, libc::SYS_ftruncate, libc::SYS_fallocate, libc::SYS_pwrite64])
+        .allow(&[libc::SYS_mlock2, libc::SYS_mlock])
+        .allow_if(libc::SYS_fcntl, &[Argument::Is(1, unsigned(libc::F_ADD_SEALS))])
+        .allow_if(libc::SYS_fcntl, &[Argument::Is(1, unsigned(libc::F_DUPFD_CLOEXEC))])
+        .allow_if(libc::SYS_fcntl, &[Argument::Is(1, unsigned(libc::F_SETFL))])
+        .allow_if(libc::SYS_fcntl, &[Argument::Is(1, unsigned(libc::F_GETFL))])
+        // The console's pipe, the loading thread's news.
+        .allow(&[libc::SYS_pipe2, libc::SYS_eventfd2, libc::SYS_epoll_create1])
+        // Its children end, or are ended.
+        .allow(&[libc::SYS_waitid, libc::SYS_pidfd_send_signal])
+}
+
 /// The security module's only thread: packets in, packets out.
 pub fn security_module() -> SystemCalls {
-    messages(runtime())
+    messages(without_files(runtime()))
 }
 
 /// The virtual machine process while it makes its machine, and at most what each of its threads may do.
 pub fn machine() -> SystemCalls {
-    let calls = requests(devices(messages(runtime())), &[MAKING_ONE, RUNNING_ONE, DEVICE].concat());
+    let calls = devices(messages(without_files(runtime())));
+    let calls = requests(calls, &[MAKING_ONE, RUNNING_ONE, STREAMS].concat());
     // A thread may narrow its own list, never widen it.
     let filter = Argument::Is(0, libc::SECCOMP_SET_MODE_FILTER);
     threads(calls)
@@ -33,24 +58,22 @@ pub fn machine() -> SystemCalls {
         .allow(&[libc::SYS_mlock2, libc::SYS_mlock])
         // Events for interrupts, notifications and the machine's end; the vsock device's poller and timers.
         .allow(&[libc::SYS_eventfd2, libc::SYS_epoll_create1, libc::SYS_timerfd_create])
-        // The signal that interrupts virtual CPUs; its handler is set before they exist.
-        .allow(&[libc::SYS_rt_sigaction])
 }
 
 /// The first thread of that process once the guest runs: it hears the supervisor, hands on descriptors, and takes the machine
 /// apart at its end.
 pub fn attendant() -> SystemCalls {
-    devices(messages(runtime()))
+    devices(messages(without_files(runtime())))
 }
 
 /// A virtual CPU: it runs the guest and serves its accesses to device registers.
 pub fn virtual_cpu() -> SystemCalls {
-    requests(devices(messages(runtime())), &[RUNNING_ONE, DEVICE].concat())
+    requests(devices(messages(without_files(runtime()))), &[RUNNING_ONE, STREAMS].concat())
 }
 
 /// A virtio device's thread: between the guest's queues and the sockets that it was given.
 pub fn device() -> SystemCalls {
-    requests(devices(messages(runtime())), DEVICE)
+    requests(devices(messages(without_files(runtime()))), STREAMS)
 }
 
 /// What the C library and Rust's need in any thread: memory that is never executable, locks, time, random numbers, and an
@@ -61,8 +84,6 @@ fn runtime() -> SystemCalls {
         .allow(&[libc::SYS_brk, libc::SYS_munmap, libc::SYS_mremap, libc::SYS_madvise])
         .allow_if(libc::SYS_mmap, &[not_executable])
         .allow_if(libc::SYS_mprotect, &[not_executable])
-        // Before it gives memory back, the C library asks a file in /proc for the host's policy. It goes on without.
-        .fail(libc::SYS_openat, Errno::ACCESS)
         .allow(&[libc::SYS_futex, libc::SYS_sched_yield])
         // Without a usable time stamp counter the time is asked of the kernel.
         .allow(&[libc::SYS_clock_gettime, libc::SYS_gettimeofday])
@@ -78,6 +99,11 @@ fn runtime() -> SystemCalls {
         .allow_if(libc::SYS_tgkill, &[Argument::Is(0, std::process::id())])
 }
 
+/// Before it gives memory back, the C library asks a file in /proc for the host's policy. It goes on without.
+fn without_files(calls: SystemCalls) -> SystemCalls {
+    calls.fail(libc::SYS_openat, Errno::ACCESS)
+}
+
 /// Packets on the sockets that the process was given.
 fn messages(calls: SystemCalls) -> SystemCalls {
     calls.allow(&[
@@ -90,17 +116,20 @@ fn messages(calls: SystemCalls) -> SystemCalls {
     ])
 }
 
-/// What devices do besides: events and timers are read and armed, streams shut down.
-fn devices(calls: SystemCalls) -> SystemCalls {
+/// Events are waited for and read.
+fn events(calls: SystemCalls) -> SystemCalls {
     calls.allow(&[
         libc::SYS_read,
         libc::SYS_epoll_ctl,
         libc::SYS_epoll_wait,
         libc::SYS_epoll_pwait,
         libc::SYS_epoll_pwait2,
-        libc::SYS_timerfd_settime,
-        libc::SYS_shutdown,
     ])
+}
+
+/// What devices do besides: timers are armed, streams shut down.
+fn devices(calls: SystemCalls) -> SystemCalls {
+    events(calls).allow(&[libc::SYS_timerfd_settime, libc::SYS_shutdown])
 }
 
 /// Threads are started, named and pinned, and nothing else is: no process, no program.
@@ -111,6 +140,8 @@ fn threads(calls: SystemCalls) -> SystemCalls {
         .fail(libc::SYS_clone3, Errno::NOSYS)
         .allow_if(libc::SYS_clone, &[Argument::Bits { index: 0, mask: flags, are: flags }])
         .allow(&[libc::SYS_set_robust_list, libc::SYS_rseq])
+        // A new thread's guard against an overflow of its stack; the signal that interrupts virtual CPUs.
+        .allow(&[libc::SYS_rt_sigaction])
         .allow_if(libc::SYS_prctl, &[Argument::Is(0, unsigned(libc::PR_SET_NAME))])
         .allow(&[libc::SYS_sched_setaffinity, libc::SYS_sched_getaffinity])
 }
@@ -175,8 +206,8 @@ const MAKING_ONE: &[Ioctl] = &[
     Ioctl::kvm(_IOC_WRITE, 0xc6, size_of::<kvm_msr_filter>()), // KVM_X86_SET_MSR_FILTER
 ];
 
-/// FIONBIO, 0x5421 (asm-generic/ioctls.h): the events and streams of a device never wait.
-const DEVICE: &[Ioctl] = &[Ioctl { direction: _IOC_NONE, family: 0x54, index: 0x21, size: 0 }];
+/// FIONBIO, 0x5421 (asm-generic/ioctls.h): events and streams never wait.
+const STREAMS: &[Ioctl] = &[Ioctl { direction: _IOC_NONE, family: 0x54, index: 0x21, size: 0 }];
 
 /// The bits of a C constant.
 fn unsigned(constant: i32) -> u32 {

@@ -1,42 +1,51 @@
 //! Unix sockets in an enclave's folder, however long the folder's path is.
 //!
-//! A socket address holds 107 bytes of path (unix(7)). Longer ones are reached through the folder's descriptor,
-//! as `/proc/self/fd/N/name`, which the kernel resolves like any other path.
+//! A socket address holds 107 bytes of path (unix(7)). The supervisor, whose working directory the folder is, uses bare names. A
+//! command reaches a socket through its descriptor, as `/proc/self/fd/N`, which the kernel resolves like any other path.
+#![expect(unsafe_code, reason = "getsockopt(2) fills a structure")]
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 /// Connections that wait for a listener's `accept`.
 const BACKLOG: i32 = 128;
 
-/// The path by which the system calls of this process reach `name` in an open folder.
-fn path_in(folder: BorrowedFd<'_>, name: &str) -> PathBuf {
-    PathBuf::from(format!("/proc/self/fd/{}/{name}", folder.as_raw_fd()))
-}
-
-/// The address to bind or connect to: the plain path where it fits, since that is what `ss` shows.
-fn address(folder: BorrowedFd<'_>, path: &Path, name: &str) -> io::Result<SocketAddrUnix> {
-    match SocketAddrUnix::new(path.join(name)) {
-        Err(Errno::NAMETOOLONG) => Ok(SocketAddrUnix::new(path_in(folder, name))?),
-        other => Ok(other?),
-    }
-}
-
-/// Listens on a new socket `name` in `folder`, which lies at `path`: close-on-exec, non-blocking.
+/// Listens on a new socket `name` in the working directory: close-on-exec, non-blocking.
 ///
 /// # Errors
 /// The system's; `AddrInUse` if the name exists.
-pub fn listen(folder: BorrowedFd<'_>, path: &Path, name: &str, kind: SocketType) -> io::Result<OwnedFd> {
+pub fn listen_here(name: &str, kind: SocketType) -> io::Result<OwnedFd> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = rustix::net::socket_with(AddressFamily::UNIX, kind, flags, None)?;
-    rustix::net::bind(&socket, &address(folder, path, name)?)?;
+    rustix::net::bind(&socket, &SocketAddrUnix::new(name)?)?;
     rustix::net::listen(&socket, BACKLOG)?;
     Ok(socket)
+}
+
+/// Connects to the socket `name` in the working directory. A symbolic link is refused. Whoever could put one there between this
+/// check and the use is the folder's owner, and leads a supervisor whose root it is nowhere else.
+///
+/// As [`connect`] otherwise.
+///
+/// # Errors
+/// As [`connect`].
+pub fn connect_here(name: &str, kind: SocketType, flags: SocketFlags) -> io::Result<OwnedFd> {
+    check_socket(rustix::fs::statat(CWD, name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode)?;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, kind, flags | SocketFlags::CLOEXEC, None)?;
+    rustix::net::connect(&socket, &SocketAddrUnix::new(name)?)?;
+    Ok(socket)
+}
+
+fn check_socket(mode: rustix::fs::RawMode) -> io::Result<()> {
+    if FileType::from_raw_mode(mode) == FileType::Socket {
+        return Ok(());
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a socket"))
 }
 
 /// Connects to the socket `name` in `folder`, which must be a socket and no symbolic link: whoever can write to
@@ -56,10 +65,7 @@ pub fn connect(
     // Opened as a path without following, then reached through the descriptor: what was checked is what is used.
     let target =
         rustix::fs::openat(folder, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
-    let found = rustix::fs::fstat(&target)?;
-    if FileType::from_raw_mode(found.st_mode) != FileType::Socket {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a socket"));
-    }
+    check_socket(rustix::fs::fstat(&target)?.st_mode)?;
     let address = SocketAddrUnix::new(format!("/proc/self/fd/{}", target.as_raw_fd()))?;
     let socket = rustix::net::socket_with(AddressFamily::UNIX, kind, flags | SocketFlags::CLOEXEC, None)?;
     rustix::net::connect(&socket, &address)?;
@@ -86,26 +92,69 @@ pub fn open_folder(path: &Path) -> io::Result<OwnedFd> {
     Ok(rustix::fs::open(path, flags, Mode::empty())?)
 }
 
-/// The peer's user id, as the kernel recorded it at `connect`.
+/// Opens the folder `name` in another, and nothing that lies elsewhere.
+///
+/// # Errors
+/// The system's; symbolic links are refused, and what is mounted over it.
+pub fn open_folder_in(folder: BorrowedFd<'_>, name: &str) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let inside = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
+    Ok(rustix::fs::openat2(folder, name, flags, Mode::empty(), inside)?)
+}
+
+/// The peer's user id, as the kernel recorded it at `connect`. (rustix's function does not take a peer outside this process's PID
+/// namespace, whose process id is 0.)
 ///
 /// # Errors
 /// The system's.
 pub fn peer_user(socket: BorrowedFd<'_>) -> io::Result<u32> {
-    Ok(rustix::net::sockopt::socket_peercred(socket.as_fd())?.uid.as_raw())
+    let mut peer = libc::ucred { pid: 0, uid: u32::MAX, gid: u32::MAX };
+    let size = size_of::<libc::ucred>();
+    let mut length = libc::socklen_t::try_from(size).map_err(io::Error::other)?;
+    // SAFETY: the kernel writes at most `length` bytes, all of which are `peer`'s; any bytes are a ucred.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut peer).cast(),
+            &raw mut length,
+        )
+    };
+    match result {
+        0 if usize::try_from(length) == Ok(size) => Ok(peer.uid),
+        0 => Err(io::ErrorKind::InvalidData.into()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsFd;
     use std::os::unix::fs::symlink;
 
     use super::*;
 
-    fn reaches(path: &Path) {
+    /// Makes this a folder that the thread is in, alone.
+    fn enter(path: &Path) -> OwnedFd {
+        #[expect(deprecated, reason = "the safe form; descriptors stay shared")]
+        rustix::thread::unshare(rustix::thread::UnshareFlags::FS).unwrap();
         let folder = open_folder(path).unwrap();
-        let listener = listen(folder.as_fd(), path, "s", SocketType::STREAM).unwrap();
-        connect(folder.as_fd(), "s", SocketType::STREAM, SocketFlags::NONBLOCK).unwrap();
-        let accepted = rustix::net::accept(&listener).unwrap();
-        assert_eq!(peer_user(accepted.as_fd()).unwrap(), rustix::process::geteuid().as_raw());
+        rustix::process::fchdir(&folder).unwrap();
+        folder
+    }
+
+    fn reaches(path: &Path) {
+        let folder = enter(path);
+        let listener = listen_here("s", SocketType::STREAM).unwrap();
+        for connected in [
+            connect(folder.as_fd(), "s", SocketType::STREAM, SocketFlags::NONBLOCK),
+            connect_here("s", SocketType::STREAM, SocketFlags::NONBLOCK),
+        ] {
+            let _connected = connected.unwrap();
+            let accepted = rustix::net::accept(&listener).unwrap();
+            assert_eq!(peer_user(accepted.as_fd()).unwrap(), rustix::process::geteuid().as_raw());
+        }
         remove(folder.as_fd(), "s").unwrap();
         remove(folder.as_fd(), "s").unwrap();
     }
@@ -123,26 +172,41 @@ mod tests {
     fn a_symbolic_link_and_a_plain_file_are_refused() {
         let temporary = tempfile::tempdir().unwrap();
         let path = temporary.path();
-        let folder = open_folder(path).unwrap();
-        let _listener = listen(folder.as_fd(), path, "real", SocketType::STREAM).unwrap();
+        let folder = enter(path);
+        let _listener = listen_here("real", SocketType::STREAM).unwrap();
         symlink(path.join("real"), path.join("link")).unwrap();
         std::fs::write(path.join("file"), "").unwrap();
         for name in ["link", "file"] {
             let error = connect(folder.as_fd(), name, SocketType::STREAM, SocketFlags::NONBLOCK).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{name}");
+            let error = connect_here(name, SocketType::STREAM, SocketFlags::NONBLOCK).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{name}");
         }
-        symlink(path, path.join("folder")).unwrap();
-        assert!(open_folder(&path.join("folder")).is_err());
+    }
+
+    #[test]
+    fn a_folder_is_no_link_and_lies_where_it_is_said_to() {
+        let temporary = tempfile::tempdir().unwrap();
+        let path = temporary.path();
+        let folder = open_folder(path).unwrap();
+        std::fs::create_dir(path.join("inside")).unwrap();
+        open_folder_in(folder.as_fd(), "inside").unwrap();
+        symlink(path, path.join("link")).unwrap();
+        symlink("inside", path.join("short")).unwrap();
+        assert!(open_folder(&path.join("link")).is_err());
+        for name in ["link", "short", "link/inside", "..", "/", "inside/../.."] {
+            assert!(open_folder_in(folder.as_fd(), name).is_err(), "{name}");
+        }
     }
 
     #[test]
     fn a_full_backlog_does_not_block() {
         let temporary = tempfile::tempdir().unwrap();
-        let folder = open_folder(temporary.path()).unwrap();
-        let _listener = listen(folder.as_fd(), temporary.path(), "s", SocketType::STREAM).unwrap();
+        let _folder = enter(temporary.path());
+        let _listener = listen_here("s", SocketType::STREAM).unwrap();
         let mut held = Vec::new();
         loop {
-            match connect(folder.as_fd(), "s", SocketType::STREAM, SocketFlags::NONBLOCK) {
+            match connect_here("s", SocketType::STREAM, SocketFlags::NONBLOCK) {
                 Ok(socket) => held.push(socket),
                 Err(error) => break assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
             }

@@ -11,12 +11,8 @@ use crate::{ContainmentError, step};
 /// Capabilities are numbered below this; the kernel says where its own end.
 const NUMBERS: u32 = 64;
 
-/// Empties every set of this thread. The bounding set and the secure bits take a capability to change; a thread without it, which
-/// cannot gain any by exec, has no use for them.
+/// Empties every set of this thread.
 pub(crate) fn drop_all() -> Result<(), ContainmentError> {
-    if capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::SETPCAP)) {
-        lock()?;
-    }
     clear_ambient_capability_set().map_err(step("clear its ambient capabilities"))?;
     let none = CapabilitySets {
         effective: CapabilitySet::empty(),
@@ -26,8 +22,12 @@ pub(crate) fn drop_all() -> Result<(), ContainmentError> {
     set_capabilities(None, none).map_err(step("drop its capabilities"))
 }
 
-/// Makes sure that none can come back.
-fn lock() -> Result<(), ContainmentError> {
+/// Makes sure that none can come back once they are dropped. The bounding set and the secure bits take a capability to change; a
+/// thread without it, which cannot gain any by exec, has no use for them.
+pub(crate) fn lock() -> Result<(), ContainmentError> {
+    if !capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::SETPCAP)) {
+        return Ok(());
+    }
     for number in 0..NUMBERS {
         match remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(1 << number)) {
             Ok(()) => {}

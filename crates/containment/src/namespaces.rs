@@ -1,26 +1,30 @@
-//! Namespaces of its own, and a root folder with nothing in it. See namespaces(7), user_namespaces(7), pivot_root(2).
+//! Namespaces of its own, and a root folder that holds nothing of the host's. See namespaces(7), user_namespaces(7),
+//! pivot_root(2).
 
 use std::fs;
 use std::io;
 
 use rustix::io::Errno;
 use rustix::mount::{
-    MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_change, mount_remount, unmount,
+    MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_change, mount_remount, unmount,
 };
-use rustix::process::{chdir, chroot, getegid, geteuid, pivot_root};
+use rustix::process::{chdir, chroot, fchdir, getegid, geteuid, pivot_root};
 use rustix::thread::{CapabilitySet, UnshareFlags, capabilities};
 
-use crate::{ContainmentError, step};
+use crate::{ContainmentError, Root, step};
 
-/// What a process has to itself. A PID namespace is none of it: only children would be in it.
+/// What a process has to itself. A PID namespace is none of it: a process is born in one, or not.
 const OWN: UnshareFlags = UnshareFlags::NEWNS
     .union(UnshareFlags::NEWNET)
     .union(UnshareFlags::NEWIPC)
     .union(UnshareFlags::NEWUTS)
     .union(UnshareFlags::NEWCGROUP);
 
-/// A folder that every Linux host with KVM has. The empty root is mounted over it, seen by this process alone.
+/// A folder that every Linux host with KVM has. The new root is mounted over it, seen by this process alone.
 const MOUNT_POINT: &str = "/proc";
+
+/// Nothing in the new root is a program or a device.
+const INERT: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV).union(MountFlags::NOEXEC);
 
 /// Why there are no namespaces.
 pub(crate) enum Refused {
@@ -36,11 +40,14 @@ impl From<ContainmentError> for Refused {
     }
 }
 
-/// Enters namespaces of its own and an empty, read-only root. Without privileges it takes a user namespace first, in which it
-/// has the privileges that this needs and its own user and group, and nobody else's.
-pub(crate) fn isolate() -> Result<(), Refused> {
-    let privileged = capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_ADMIN));
-    if privileged {
+/// Enters namespaces of its own and its root. Without privileges it takes a user namespace first, in which it has the
+/// privileges that this needs and its own user and group, and nobody else's.
+pub(crate) fn isolate(root: Root<'_>) -> Result<(), Refused> {
+    if let Root::Folder(folder) = root {
+        // Before the mounts are this process's own: the working directory follows it there, a descriptor would not.
+        fchdir(folder).map_err(step("enter its folder"))?;
+    }
+    if capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_ADMIN)) {
         unshare(OWN).map_err(|errno| Refused::NotAllowed(explain(errno)))?;
     } else {
         let (user, group) = (geteuid().as_raw(), getegid().as_raw());
@@ -53,12 +60,12 @@ pub(crate) fn isolate() -> Result<(), Refused> {
         map("setgroups", "deny".to_owned())?;
         map("gid_map", format!("{group} {group} 1"))?;
     }
-    empty_root().map_err(|errno| match errno {
+    enter(root).map_err(|errno| match errno {
         // In a chroot, or under a policy that forbids mounts. The namespaces themselves stay.
         Errno::PERM | Errno::ACCESS | Errno::INVAL => {
-            Refused::NotAllowed(format!("the root folder cannot be replaced by an empty one ({errno})"))
+            Refused::NotAllowed(format!("the root folder cannot be replaced ({errno})"))
         }
-        errno => Refused::Failed(step("replace its root folder by an empty one")(errno)),
+        errno => Refused::Failed(step("replace its root folder")(errno)),
     })
 }
 
@@ -70,11 +77,14 @@ fn unshare(flags: UnshareFlags) -> rustix::io::Result<()> {
     rustix::thread::unshare(flags)
 }
 
-fn empty_root() -> rustix::io::Result<()> {
+/// Makes `root` the root and working directory of this process, and lets go of the old one.
+fn enter(root: Root<'_>) -> rustix::io::Result<()> {
     // Otherwise what is mounted here would appear in the host.
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
-    let inert = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    mount("none", MOUNT_POINT, "tmpfs", inert, c"mode=0555,size=4k,nr_inodes=2")?;
+    match root {
+        Root::Empty => mount("none", MOUNT_POINT, "tmpfs", INERT, c"mode=0555,size=4k,nr_inodes=2")?,
+        Root::Folder(_) => mount_bind(".", MOUNT_POINT)?,
+    }
     chdir(MOUNT_POINT)?;
     match pivot_root(".", ".") {
         // The old root now lies over the new one.
@@ -84,7 +94,10 @@ fn empty_root() -> rustix::io::Result<()> {
         Err(errno) => return Err(errno),
     }
     chdir("/")?;
-    mount_remount("/", inert | MountFlags::RDONLY, "")
+    match root {
+        Root::Empty => mount_remount("/", INERT | MountFlags::RDONLY, ""),
+        Root::Folder(_) => mount_remount("/", INERT | MountFlags::BIND, ""),
+    }
 }
 
 /// Why this user gets no namespaces on this host.

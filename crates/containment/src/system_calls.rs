@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::io;
 
+use core::sync::atomic::{AtomicBool, Ordering};
+
 use rustix::io::Errno;
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
@@ -10,6 +12,9 @@ use seccompiler::{
 };
 
 use crate::ContainmentError;
+
+/// Whether this process has a list.
+static ENFORCED: AtomicBool = AtomicBool::new(false);
 
 /// A condition on one argument of a system call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +73,14 @@ impl SystemCalls {
         self.allow(&[call])
     }
 
+    /// A shorter list for this thread, in a process that has one already. Does nothing in one without: its containment is off.
+    ///
+    /// # Errors
+    /// As [`Self::enforce`].
+    pub fn narrow(&self) -> Result<(), ContainmentError> {
+        if ENFORCED.load(Ordering::Relaxed) { self.enforce() } else { Ok(()) }
+    }
+
     /// From now on this thread, and each that it starts, can make these calls only; any other ends the process with
     /// `SIGSYS`. A second list leaves what is on both.
     ///
@@ -86,7 +99,9 @@ impl SystemCalls {
             let errno = u32::try_from(*errno).map_err(failed)?;
             install(calls, SeccompAction::Allow, SeccompAction::Errno(errno))?;
         }
-        install(rules, SeccompAction::KillProcess, SeccompAction::Allow)
+        install(rules, SeccompAction::KillProcess, SeccompAction::Allow)?;
+        ENFORCED.store(true, Ordering::Relaxed);
+        Ok(())
     }
 }
 

@@ -2,6 +2,7 @@
 
 use core::fmt;
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::client::error::ClientError;
@@ -101,8 +102,10 @@ fn clean(
     let (record, alive) = match crate::state::read(folder.as_fd()) {
         Ok(Some(read)) => read,
         Ok(None) => {
-            folder.remove(lock)?;
-            return Ok(Some(Cleaned::Unfinished { enclave_id }));
+            // One whose start failed leaves an empty folder to the command that started it, which may be about to remove it.
+            let told = folder.names().is_ok_and(|names| !names.is_empty());
+            remove(folder, lock, None)?;
+            return Ok(told.then_some(Cleaned::Unfinished { enclave_id }));
         }
         Err(error) => return Ok(Some(Cleaned::Unreadable { enclave_id, problem: error.to_string() })),
     };
@@ -116,10 +119,40 @@ fn clean(
     }
     let age = now.saturating_sub(record.ended_at.unwrap_or(0));
     if age > EXITED_KEPT_FOR.as_secs() {
-        folder.remove(lock)?;
+        remove(folder, lock, record.description.cgroup.as_deref())?;
         return Ok(Some(Cleaned::Expired { name, enclave_id }));
     }
     Ok(None)
+}
+
+/// Removes the folder of an enclave of which no process is left, and its cgroup: without a path, the one it would have by default.
+pub(super) fn remove(folder: EnclaveFolder, lock: &RootLock, cgroup: Option<&Path>) -> Result<(), RunDirError> {
+    let enclave_id = folder.path().file_name().unwrap_or_default().to_owned();
+    folder.remove(lock)?;
+    let cgroup = match cgroup {
+        // The path comes from a file that the supervisor writes: it must be this enclave's.
+        Some(path) => path.file_name().is_some_and(|name| name == enclave_id).then(|| path.to_owned()),
+        None => containment::given_cgroup().ok().map(|given| given.join(&enclave_id)),
+    };
+    match cgroup.map(|path| (containment::remove_cgroup(&path), path)) {
+        Some((Err(error), path)) => Err(RunDirError::Folder { path, error }),
+        _ => Ok(()),
+    }
+}
+
+/// Removes what an enclave left whose start failed before it ran: an empty folder, or none.
+pub(super) fn remove_unfinished(
+    root: &RunRoot,
+    enclave_id: &str,
+    cgroup_parent: Option<&Path>,
+) -> Result<(), RunDirError> {
+    let lock = root.lock()?;
+    let Some(folder) = root.open(enclave_id)? else { return Ok(()) };
+    if matches!(crate::state::read(folder.as_fd()), Ok(None)) {
+        let cgroup = cgroup_parent.map(|parent| parent.join(enclave_id));
+        remove(folder, &lock, cgroup.as_deref())?;
+    }
+    Ok(())
 }
 
 /// Does for a killed supervisor what it would have done at its end.

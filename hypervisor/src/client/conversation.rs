@@ -8,6 +8,7 @@ use ciborium::Value;
 use rustix::net::{SocketFlags, SocketType};
 
 use crate::channel::{Channel, ChannelError, Received};
+use crate::client::clean::remove;
 use crate::client::error::{ClientError, LaunchError};
 use crate::client::find::find;
 use crate::client::launch::follow;
@@ -56,7 +57,7 @@ pub fn terminate(root: &RunRoot, enclave: &Description) -> Result<Description, C
     }
     let lock = root.lock()?;
     if let Some(folder) = root.open(&enclave.enclave_id)? {
-        folder.remove(&lock)?;
+        remove(folder, &lock, last.cgroup.as_deref())?;
     }
     Ok(last)
 }
@@ -107,7 +108,7 @@ pub fn logs(root: &RunRoot, enclave: &Description) -> Result<LogReader, ClientEr
         return Err(ClientError::NotDebug(enclave.name.clone()));
     }
     let folder = root.open(&enclave.enclave_id)?.ok_or_else(|| gone(enclave))?;
-    let opened = LogReader::open(folder.path());
+    let opened = LogReader::open(&folder);
     opened.map_err(|error| RunDirError::Folder { path: folder.path().to_owned(), error }.into())
 }
 

@@ -3,14 +3,15 @@
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::thread::JoinHandle;
 
 use crate::channel::{Channel, pair};
+use crate::client::clean::remove_unfinished;
 use crate::client::error::{ClientError, LaunchError};
 use crate::description::Description;
-use crate::launch::{LaunchEvent, LaunchSpec};
+use crate::launch::{ContainmentMode, LaunchEvent, LaunchSpec};
 use crate::run_dir::RunRoot;
-use crate::spawn::spawn;
+use crate::spawn::{Program, null, spawn};
 
 /// Name of the program that the three processes run.
 const PROGRAM: &str = "enclave-hypervisor";
@@ -29,20 +30,28 @@ pub fn supervisor_program() -> Result<PathBuf, ClientError> {
 #[derive(Debug)]
 pub struct Supervisor {
     channel: Channel<LaunchSpec, LaunchEvent>,
+    process_id: u32,
+    /// Reaps it: it ends long after a command, but a program may go on.
+    reaper: JoinHandle<()>,
 }
 
 impl Supervisor {
-    /// Starts `program`, which is [`supervisor_program`]. Nothing that is started holds a descriptor of this process.
+    /// Starts `program`, which is [`supervisor_program`], to be contained or not. Nothing that is started holds a descriptor of
+    /// this process.
     ///
     /// # Errors
     /// If the program cannot be started.
-    pub fn spawn(program: &Path) -> Result<Self, ClientError> {
+    pub fn spawn(program: &Path, containment: ContainmentMode) -> Result<Self, ClientError> {
         let cannot = |error| ClientError::Spawn { program: program.to_owned(), error };
         let (ours, theirs) = pair().map_err(cannot)?;
-        let mut child = spawn(program, "supervisor", &[theirs.as_fd()], Stdio::null()).map_err(cannot)?;
-        // It ends long after this command; in a program that goes on, this thread reaps it.
-        std::thread::spawn(move || child.wait());
-        Ok(Self { channel: Channel::new(ours) })
+        let opened = Program::open(program).map_err(cannot)?;
+        let arguments = ["supervisor", containment.argument()];
+        let child = spawn(&opened, &arguments, &[theirs.as_fd()], null().map_err(cannot)?.as_fd());
+        let child = child.map_err(cannot)?;
+        let process_id = child.id();
+        // An error of waiting would mean that there is nothing to reap.
+        let reaper = std::thread::spawn(move || drop(child.wait()));
+        Ok(Self { channel: Channel::new(ours), process_id, reaper })
     }
 
     /// Starts an enclave from `image` and returns once it runs, or is loaded if it is not to be started.
@@ -57,9 +66,17 @@ impl Supervisor {
         image: &File,
         on_event: &mut dyn FnMut(&LaunchEvent),
     ) -> Result<Description, LaunchError> {
-        RunRoot::at(&spec.run_root).prepare()?;
-        self.channel.send(spec, &[image.as_fd()])?;
-        follow(|| Ok(self.channel.receive()?.map(|received| received.message)), on_event)
+        let root = RunRoot::at(&spec.run_root);
+        root.prepare()?;
+        let spec = LaunchSpec { process_id: self.process_id, ..spec.clone() };
+        self.channel.send(&spec, &[image.as_fd()])?;
+        let outcome = follow(|| Ok(self.channel.receive()?.map(|received| received.message)), on_event);
+        if let Err(LaunchError::Failed(_)) = &outcome {
+            // What it leaves if it never ran is removed once nothing of it lives.
+            let _it_ends_by_itself = self.reaper.join();
+            remove_unfinished(&root, &spec.enclave_id, spec.cgroup.as_deref())?;
+        }
+        outcome
     }
 }
 

@@ -3,15 +3,18 @@
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
-use std::process::{Child, ExitStatus, Stdio};
+use std::process::ExitStatus;
 
+use containment::User;
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
-use rustix::process::{Pid, PidfdFlags};
 
+use crate::channel::pair;
 use crate::console_log::printable;
-use crate::spawn::spawn;
+use crate::launch::ContainmentMode;
+use crate::spawn::{Child, Program, spawn};
+use crate::supervisor::users::UserClaim;
 
 /// Bytes of a child's last words that are kept.
 const MAX_WORDS: usize = 4096;
@@ -41,11 +44,17 @@ impl Role {
 
 /// Starts the supervisor's children.
 pub trait ChildSpawner {
-    /// Starts a process with `descriptors` as numbers 3, 4 and so on, and nothing else but its standard error.
+    /// Starts a process with these arguments, the first of which is its role's, and with `descriptors` as numbers 3, 4 and so on,
+    /// and nothing else but its standard error.
     ///
     /// # Errors
     /// The system's.
-    fn spawn(&self, role: Role, descriptors: &[BorrowedFd<'_>], standard_error: Stdio) -> io::Result<Child>;
+    fn spawn(
+        &self,
+        arguments: &[&str],
+        descriptors: &[BorrowedFd<'_>],
+        standard_error: BorrowedFd<'_>,
+    ) -> io::Result<Child>;
 
     /// Opens what the virtual machine process makes its machine with: /dev/kvm.
     ///
@@ -61,8 +70,75 @@ pub trait ChildSpawner {
 pub struct OwnProgram;
 
 impl ChildSpawner for OwnProgram {
-    fn spawn(&self, role: Role, descriptors: &[BorrowedFd<'_>], standard_error: Stdio) -> io::Result<Child> {
-        spawn(Path::new("/proc/self/exe"), role.argument(), descriptors, standard_error)
+    fn spawn(
+        &self,
+        arguments: &[&str],
+        descriptors: &[BorrowedFd<'_>],
+        standard_error: BorrowedFd<'_>,
+    ) -> io::Result<Child> {
+        spawn(&Program::own()?, arguments, descriptors, standard_error)
+    }
+}
+
+/// Both children, started and not yet told anything.
+#[derive(Debug)]
+pub(super) struct Children {
+    /// What the virtual machine process makes its machine with.
+    pub(super) kvm: OwnedFd,
+    pub(super) machine: Connected,
+    pub(super) security: Connected,
+}
+
+/// A child and this process's end of the channel to it.
+#[derive(Debug)]
+pub(super) struct Connected {
+    pub(super) process: ChildProcess,
+    pub(super) channel: OwnedFd,
+}
+
+impl Children {
+    /// Starts both, joined to each other and to this process, while it still may.
+    ///
+    /// # Errors
+    /// What keeps them from starting, for people.
+    pub(super) fn start(
+        spawner: &dyn ChildSpawner,
+        mode: ContainmentMode,
+        users: Option<&UserClaim>,
+    ) -> Result<Self, String> {
+        let kvm = spawner.open_kvm().map_err(|error| without_kvm(&error))?;
+        let start = |role: Role, user: Option<User>, packets: &OwnedFd| {
+            let (ours, theirs) = pair()?;
+            let process =
+                ChildProcess::start(spawner, role, mode, user, &[theirs.as_fd(), packets.as_fd()])?;
+            io::Result::Ok(Connected { process, channel: ours })
+        };
+        let failed = |what: &str| {
+            let what = what.to_owned();
+            move |error: io::Error| format!("{what} could not be started: {error}")
+        };
+        let (machine_packets, security_packets) = pair().map_err(failed("the security module"))?;
+        let security = start(Role::SecurityModule, users.map(UserClaim::security_module), &security_packets)
+            .map_err(failed("the security module"))?;
+        let machine = start(Role::Machine, users.map(UserClaim::machine), &machine_packets)
+            .map_err(failed("the virtual machine process"))?;
+        Ok(Self { kvm, machine, security })
+    }
+}
+
+/// What keeps this user from /dev/kvm, and what to do.
+fn without_kvm(error: &io::Error) -> String {
+    match error.raw_os_error().map(Errno::from_raw_os_error) {
+        Some(Errno::NOENT | Errno::NXIO | Errno::NODEV) => format!(
+            "{KVM} is not there: the CPU's virtualisation is off in the firmware, its kernel module is not loaded \
+             (modprobe kvm_intel or kvm_amd), or this is a virtual machine without nested virtualisation; \
+             `enclave doctor` looks closer, and `make lab` runs enclaves without it, slowly"
+        ),
+        Some(Errno::ACCESS | Errno::PERM) => format!(
+            "{KVM} may not be opened by this user; add the user to the group kvm (usermod -aG kvm USER, then log in \
+             again) or run as root"
+        ),
+        _ => format!("{KVM} could not be opened: {error}; `enclave doctor` looks closer"),
     }
 }
 
@@ -70,35 +146,31 @@ impl ChildSpawner for OwnProgram {
 #[derive(Debug)]
 pub(super) struct ChildProcess {
     child: Child,
-    /// Readable once the child has ended.
-    exit: OwnedFd,
     /// What it writes to standard error: a panic's message, above all.
     words: std::fs::File,
     said: Vec<u8>,
 }
 
 impl ChildProcess {
-    pub(super) fn start(
+    fn start(
         spawner: &dyn ChildSpawner,
         role: Role,
+        mode: ContainmentMode,
+        user: Option<User>,
         descriptors: &[BorrowedFd<'_>],
     ) -> io::Result<Self> {
         let (words, its_words) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
         rustix::fs::fcntl_setfl(&words, OFlags::NONBLOCK)?;
-        let mut child = spawner.spawn(role, descriptors, Stdio::from(its_words))?;
-        match pidfd(&child) {
-            Ok(exit) => Ok(Self { child, exit, words: words.into(), said: Vec::new() }),
-            Err(error) => {
-                let _ = child.kill();
-                let _ = child.wait();
-                Err(error)
-            }
-        }
+        let mut arguments = vec![role.argument().to_owned(), mode.argument().to_owned()];
+        arguments.extend(user.iter().flat_map(|user| [user.id.to_string(), user.ended_by.to_string()]));
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let child = spawner.spawn(&arguments, descriptors, its_words.as_fd())?;
+        Ok(Self { child, words: words.into(), said: Vec::new() })
     }
 
     /// Readable once the child has ended.
     pub(super) fn exit(&self) -> BorrowedFd<'_> {
-        self.exit.as_fd()
+        self.child.as_fd()
     }
 
     /// Readable when the child has written to standard error.
@@ -121,7 +193,7 @@ impl ChildProcess {
     }
 
     /// Ends the child at once, if it has not ended.
-    pub(super) fn kill(&mut self) {
+    pub(super) fn kill(&self) {
         // It has ended already, or it is about to: both are what is wanted.
         let _ = self.child.kill();
     }
@@ -151,11 +223,6 @@ impl Drop for ChildProcess {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-fn pidfd(child: &Child) -> io::Result<OwnedFd> {
-    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidData)?;
-    Ok(rustix::process::pidfd_open(pid, PidfdFlags::empty())?)
 }
 
 fn describe(status: &ExitStatus) -> String {

@@ -75,7 +75,7 @@ impl Console {
         rustix::io::ioctl_fionbio(&ours, true)?;
         let number = self.next;
         self.next = self.next.wrapping_add(1);
-        let follower = Follower::new(folder.path(), ours)?;
+        let follower = Follower::new(folder, ours)?;
         poller.add(&follower, Source::Follower(number), Interest::END)?;
         self.followers.insert(number, follower);
         self.serve(number, poller);

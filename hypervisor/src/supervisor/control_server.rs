@@ -10,7 +10,7 @@ use rustix::net::{SocketFlags, SocketType};
 use crate::control::{Envelope, Reply, Request};
 use crate::description::Description;
 use crate::launch::{LaunchEvent, PROTOCOL_VERSION};
-use crate::run_dir::{CONTROL_SOCKET, EnclaveFolder};
+use crate::run_dir::CONTROL_SOCKET;
 use crate::supervisor::link::{Heard, Link};
 use crate::supervisor::poller::{Interest, Poller, Source};
 use crate::unix_socket;
@@ -25,8 +25,39 @@ const MAX_WAITING: usize = 16;
 #[derive(Debug)]
 pub(super) struct ControlServer {
     listener: OwnedFd,
+    owner: Owner,
     conversations: BTreeMap<u32, Conversation>,
     next: u32,
+}
+
+/// Who may give commands, beside root.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Owner {
+    /// The user who started the enclave.
+    user: u32,
+    /// Root's number as this process sees it: in a user namespace without root, that of all users outside it. Those who are not
+    /// root do not get as far: only root and the owner can enter the folder.
+    root: u32,
+}
+
+impl Owner {
+    /// The number of all users who have none in a user namespace, unless the host chose another (user_namespaces(7)).
+    const OVERFLOW: u32 = 65534;
+
+    /// This process's user, before the process becomes another and enters namespaces.
+    pub(super) fn current() -> Self {
+        let overflow = std::fs::read_to_string("/proc/sys/kernel/overflowuid");
+        let overflow = overflow.ok().and_then(|number| number.trim().parse().ok());
+        let user = rustix::process::geteuid();
+        Self {
+            user: user.as_raw(),
+            root: if user.is_root() { 0 } else { overflow.unwrap_or(Self::OVERFLOW) },
+        }
+    }
+
+    const fn admits(self, user: u32) -> bool {
+        user == 0 || user == self.user || user == self.root
+    }
 }
 
 #[derive(Debug)]
@@ -39,22 +70,20 @@ struct Conversation {
 }
 
 impl ControlServer {
-    /// Listens on `control.sock`.
-    pub(super) fn listen(folder: &EnclaveFolder) -> io::Result<Self> {
-        let listener =
-            unix_socket::listen(folder.as_fd(), folder.path(), CONTROL_SOCKET, SocketType::SEQPACKET)?;
-        Ok(Self { listener, conversations: BTreeMap::new(), next: 0 })
+    /// Listens on `control.sock` in the working directory, which is the enclave's folder, for `owner` and root.
+    pub(super) fn listen(owner: Owner) -> io::Result<Self> {
+        let listener = unix_socket::listen_here(CONTROL_SOCKET, SocketType::SEQPACKET)?;
+        Ok(Self { listener, owner, conversations: BTreeMap::new(), next: 0 })
     }
 
-    /// Takes a new connection. Others than this process's user and root are turned away.
+    /// Takes a new connection. Others than the enclave's owner and root are turned away.
     pub(super) fn accept(&mut self, poller: &Poller) -> io::Result<()> {
         let socket = match rustix::net::accept_with(&self.listener, SocketFlags::CLOEXEC) {
             Ok(socket) => socket,
             Err(Errno::AGAIN | Errno::INTR | Errno::CONNABORTED) => return Ok(()),
             Err(errno) => return Err(errno.into()),
         };
-        let user = unix_socket::peer_user(socket.as_fd())?;
-        if user != 0 && user != rustix::process::geteuid().as_raw() {
+        if !self.owner.admits(unix_socket::peer_user(socket.as_fd())?) {
             return Ok(());
         }
         let mut link = Link::new(socket, MAX_WAITING)?;

@@ -136,7 +136,7 @@ impl Supervisor {
         });
         // What never ran, and whose end the starting command hears, leaves nothing to look at.
         if self.starter.is_some() && !had_booted {
-            self.remove_folder();
+            self.clear_folder();
         }
         if !had_started {
             self.tell_starters(&failure);
@@ -175,17 +175,12 @@ impl Supervisor {
 
     fn console_tail(&self) -> Option<String> {
         self.console.as_ref()?;
-        console_log::tail(self.place.folder.path(), TAIL_LINES).ok()
+        console_log::tail(&self.place.folder, TAIL_LINES).ok()
     }
 
-    fn remove_folder(&mut self) {
-        let removed = self.place.root.lock().and_then(|lock| {
-            match self.place.root.open(&self.place.description.enclave_id)? {
-                Some(folder) => folder.remove(&lock),
-                None => Ok(()),
-            }
-        });
-        if let Err(error) = removed {
+    /// Leaves an empty folder, which the starting command removes: it is in the run root, and nothing there is this process's.
+    fn clear_folder(&mut self) {
+        if let Err(error) = self.place.folder.clear() {
             self.place.log.line(&error.to_string());
         }
     }

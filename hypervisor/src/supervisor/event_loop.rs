@@ -12,7 +12,7 @@ use crate::exit_reason::ExitReason;
 use crate::launch::LaunchEvent;
 use crate::messages::ToVm;
 use crate::supervisor::SupervisorError;
-use crate::supervisor::children::{ChildSpawner, Role};
+use crate::supervisor::children::{Children, Role};
 use crate::supervisor::host_sockets::{self, HostSockets};
 use crate::supervisor::image::LoaderNews;
 use crate::supervisor::lifecycle::{Stage, Supervisor};
@@ -30,11 +30,12 @@ const MESSAGES_AT_ONCE: usize = 64;
 const ACCEPTS_AT_ONCE: usize = 16;
 
 impl Supervisor {
-    /// Runs the enclave to its end.
-    pub(super) fn run(mut self, spawner: &dyn ChildSpawner) -> Result<(), SupervisorError> {
-        if let Err(why) = self.start_children(spawner) {
+    /// Runs the enclave to its end, with its children, or ends it with what kept them from starting.
+    pub(super) fn run(mut self, children: Result<Children, String>) -> Result<(), SupervisorError> {
+        if let Err(why) = children.and_then(|children| self.take_on(children)) {
             self.begin_end(ExitReason::StartFailed, why);
         }
+        self.insist_on_containment();
         loop {
             self.settle_end();
             if self.is_over() {

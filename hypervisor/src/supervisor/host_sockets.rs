@@ -20,10 +20,9 @@ pub(super) struct HostSockets {
 }
 
 impl HostSockets {
-    /// Listens on `vsock.sock`.
-    pub(super) fn listen(folder: &EnclaveFolder) -> io::Result<Self> {
-        let listener = unix_socket::listen(folder.as_fd(), folder.path(), VSOCK_SOCKET, SocketType::STREAM)?;
-        Ok(Self { listener })
+    /// Listens on `vsock.sock` in the working directory, which is the enclave's folder.
+    pub(super) fn listen() -> io::Result<Self> {
+        Ok(Self { listener: unix_socket::listen_here(VSOCK_SOCKET, SocketType::STREAM)? })
     }
 
     /// A host program's connection, if one waits. `Err` if there are no descriptors left, for example.
@@ -36,10 +35,11 @@ impl HostSockets {
         }
     }
 
-    /// A stream to the host program that stands for `port`, or what is wrong and what mends it.
+    /// A stream to the host program that stands for `port` in the working directory, which is `folder`, or what is wrong and what
+    /// mends it.
     pub(super) fn connect(folder: &EnclaveFolder, port: u32) -> Result<OwnedFd, VsockProblem> {
         let name = format!("{VSOCK_SOCKET}_{port}");
-        unix_socket::connect(folder.as_fd(), &name, SocketType::STREAM, SocketFlags::NONBLOCK)
+        unix_socket::connect_here(&name, SocketType::STREAM, SocketFlags::NONBLOCK)
             .map_err(|error| VsockProblem { port, path: folder.path().join(name), problem: problem(&error) })
     }
 }
@@ -69,7 +69,7 @@ fn problem(error: &io::Error) -> String {
             "nobody listens on the socket any more; remove the file and start the program that made it".to_owned()
         }
         io::ErrorKind::PermissionDenied => {
-            "the supervisor may not write to the socket; give its user write permission: chown or chmod it".to_owned()
+            "the supervisor's user may not write to the socket; let it: chmod a+w (nobody else can enter this folder)".to_owned()
         }
         io::ErrorKind::WouldBlock => {
             "the program's queue of connections is full; it must accept faster or listen with a longer backlog"
@@ -98,6 +98,10 @@ mod tests {
         let temporary = tempfile::tempdir().unwrap();
         let root = RunRoot::at(temporary.path());
         let folder = root.create(&root.lock().unwrap(), "i-1-enc2").unwrap();
+        // This thread's working directory alone.
+        #[expect(deprecated, reason = "the safe form; descriptors stay shared")]
+        rustix::thread::unshare(rustix::thread::UnshareFlags::FS).unwrap();
+        rustix::process::fchdir(&folder).unwrap();
         let path = |port: u32| folder.path().join(format!("vsock.sock_{port}"));
         let problem = |port| HostSockets::connect(&folder, port).unwrap_err();
 

@@ -2,21 +2,18 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use rustix::io::Errno;
 use zeroize::Zeroize;
 
-use crate::channel::pair;
-use crate::console_log::printable;
-use crate::description::{MAX_CONTAINMENT_LINE, MAX_CONTAINMENT_MISSING, PhaseTiming, State};
+use crate::description::{PhaseTiming, State};
 use crate::exit_reason::ExitReason;
-use crate::launch::{LaunchEvent, LaunchSpec};
+use crate::launch::{ContainmentMode, LaunchEvent, LaunchSpec};
 use crate::messages::{FromSecurityModule, FromVm, MachineSpec, ToSecurityModule, ToVm};
 use crate::state::Record;
 use crate::supervisor::budget::Budget;
-use crate::supervisor::children::{ChildProcess, ChildSpawner, KVM, Role};
+use crate::supervisor::children::{ChildProcess, Children, Connected, Role};
 use crate::supervisor::console::Console;
 use crate::supervisor::ending::End;
 use crate::supervisor::image::{ImageInMemory, Loader};
@@ -55,8 +52,8 @@ pub(super) enum Stage {
 /// The virtual machine process as the supervisor knows it.
 #[derive(Debug)]
 pub(super) struct Machine {
-    pub(super) process: ChildProcess,
     pub(super) link: Link<ToVm, FromVm>,
+    pub(super) process: ChildProcess,
     pub(super) protocol: MachineProtocol,
     pub(super) budget: Budget,
 }
@@ -64,8 +61,9 @@ pub(super) struct Machine {
 /// The security module as the supervisor knows it.
 #[derive(Debug)]
 pub(super) struct Security {
-    pub(super) process: ChildProcess,
+    /// Before the process: its end is what ends the process, and dropping that waits for it.
     pub(super) link: Link<ToSecurityModule, FromSecurityModule>,
+    pub(super) process: ChildProcess,
     /// It has accepted its identity.
     ready: bool,
     /// It has accepted the measurements.
@@ -136,31 +134,17 @@ impl Supervisor {
         })
     }
 
-    /// Starts the other two processes and gives them what they can begin with.
-    pub(super) fn start_children(&mut self, spawner: &dyn ChildSpawner) -> Result<(), String> {
-        let kvm = spawner.open_kvm().map_err(|error| without_kvm(&error))?;
-        let failed = |what: &str| {
-            let what = what.to_owned();
-            move |error: io::Error| format!("{what} could not be started: {error}")
-        };
-        let (machine_packets, security_packets) = pair().map_err(failed("the security module"))?;
-        self.security = Some(
-            start_security(spawner, &security_packets, &self.poller)
-                .map_err(failed("the security module"))?,
-        );
-        drop(security_packets);
-        self.machine = Some(
-            start_machine(spawner, &machine_packets, &self.poller)
-                .map_err(failed("the virtual machine process"))?,
-        );
-        drop(machine_packets);
+    /// Takes on the children and gives them what they can begin with.
+    pub(super) fn take_on(&mut self, children: Children) -> Result<(), String> {
+        let failed = |error: io::Error| format!("the other processes could not be watched: {error}");
+        let Children { kvm, machine, security } = children;
+        self.security = Some(watch_security(security, &self.poller).map_err(failed)?);
+        self.machine = Some(watch_machine(machine, &self.poller).map_err(failed)?);
         let mut descriptors = vec![kvm];
         if self.spec.debug {
-            let (console, machine_end) =
-                Console::create(&self.place.folder).map_err(failed("the console"))?;
-            self.poller
-                .add(console.pipe(), Source::Console, Interest::READ)
-                .map_err(failed("the console"))?;
+            let failed = |error: io::Error| format!("the console could not be made: {error}");
+            let (console, machine_end) = Console::create(&self.place.folder).map_err(failed)?;
+            self.poller.add(console.pipe(), Source::Console, Interest::READ).map_err(failed)?;
             self.console = Some(console);
             descriptors.push(machine_end);
         }
@@ -229,15 +213,24 @@ impl Supervisor {
         }
     }
 
-    /// Keeps for `describe` what this host did not allow of a child's containment. `describe` has room for a few lines.
+    /// Keeps for `describe` what this host did not allow of a child's containment.
     pub(super) fn containment_lacks(&mut self, role: Role, missing: Vec<String>) {
-        let room = MAX_CONTAINMENT_MISSING.saturating_sub(self.place.description.containment_missing.len());
-        let lines = missing.into_iter().take(room).map(|line| {
-            let line: String = printable(line.as_bytes()).chars().take(MAX_CONTAINMENT_LINE).collect();
-            format!("{}: {line}", role.argument())
-        });
-        self.place.description.containment_missing.extend(lines);
+        self.place.description.lacks(role.argument(), missing);
         self.save();
+        self.insist_on_containment();
+    }
+
+    /// Ends the enclave before it begins if all of the containment is required and some of it is missing.
+    pub(super) fn insist_on_containment(&mut self) {
+        let missing = &self.place.description.containment_missing;
+        if self.spec.containment == ContainmentMode::Require && !missing.is_empty() {
+            let why = format!(
+                "this host does not allow all of the containment, which --containment require insists on: {}; `enclave doctor` \
+                 says what would mend it",
+                missing.join("; ")
+            );
+            self.begin_end(ExitReason::StartFailed, why);
+        }
     }
 
     /// Goes on if everything is there that this stage waits for.
@@ -379,38 +372,20 @@ impl Supervisor {
     }
 }
 
-fn start_security(spawner: &dyn ChildSpawner, packets: &OwnedFd, poller: &Poller) -> io::Result<Security> {
-    let (ours, theirs) = pair()?;
-    let process = ChildProcess::start(spawner, Role::SecurityModule, &[theirs.as_fd(), packets.as_fd()])?;
-    let link = Link::new(ours, SMALL_QUEUE)?;
+fn watch_security(child: Connected, poller: &Poller) -> io::Result<Security> {
+    let Connected { process, channel } = child;
+    let link = Link::new(channel, SMALL_QUEUE)?;
     poller.add(&link, Source::Security, Interest::READ)?;
     poller.add(process.exit(), Source::SecurityExit, Interest::READ)?;
     poller.add(process.words(), Source::SecurityWords, Interest::READ)?;
-    Ok(Security { process, link, ready: false, locked: false })
+    Ok(Security { link, process, ready: false, locked: false })
 }
 
-fn start_machine(spawner: &dyn ChildSpawner, packets: &OwnedFd, poller: &Poller) -> io::Result<Machine> {
-    let (ours, theirs) = pair()?;
-    let process = ChildProcess::start(spawner, Role::Machine, &[theirs.as_fd(), packets.as_fd()])?;
-    let link = Link::new(ours, MACHINE_QUEUE)?;
+fn watch_machine(child: Connected, poller: &Poller) -> io::Result<Machine> {
+    let Connected { process, channel } = child;
+    let link = Link::new(channel, MACHINE_QUEUE)?;
     poller.add(&link, Source::Machine, Interest::READ)?;
     poller.add(process.exit(), Source::MachineExit, Interest::READ)?;
     poller.add(process.words(), Source::MachineWords, Interest::READ)?;
-    Ok(Machine { process, link, protocol: MachineProtocol::new(), budget: Budget::new(Instant::now()) })
-}
-
-/// What keeps this user from /dev/kvm, and what to do.
-fn without_kvm(error: &io::Error) -> String {
-    match error.raw_os_error().map(Errno::from_raw_os_error) {
-        Some(Errno::NOENT | Errno::NXIO | Errno::NODEV) => format!(
-            "{KVM} is not there: the CPU's virtualisation is off in the firmware, its kernel module is not loaded \
-             (modprobe kvm_intel or kvm_amd), or this is a virtual machine without nested virtualisation; \
-             `enclave doctor` looks closer, and `make lab` runs enclaves without it, slowly"
-        ),
-        Some(Errno::ACCESS | Errno::PERM) => format!(
-            "{KVM} may not be opened by this user; add the user to the group kvm (usermod -aG kvm USER, then log in \
-             again) or run as root"
-        ),
-        _ => format!("{KVM} could not be opened: {error}; `enclave doctor` looks closer"),
-    }
+    Ok(Machine { link, process, protocol: MachineProtocol::new(), budget: Budget::new(Instant::now()) })
 }

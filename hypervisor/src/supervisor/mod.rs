@@ -1,8 +1,9 @@
 //! The supervisor: it starts an enclave's other processes, measures the image into guest memory, alone tells the security
 //! module what was measured, answers commands, and sees to it that nothing is left behind.
 //!
-//! It is one event loop that never blocks; only the image is read by a thread of its own. docs/architecture.md draws the
-//! processes; [`lifecycle`] is the way from the request to the end.
+//! First it claims what an enclave needs and starts the other two, with all rights of the user who started it. Then it gives these
+//! up ([`setup`]), before it reads a byte of the image: from then on it is one event loop that never blocks, and a thread that
+//! reads the image. docs/architecture.md draws the processes; [`lifecycle`] is the way from the request to the end.
 
 mod budget;
 mod children;
@@ -21,6 +22,7 @@ mod machine_protocol;
 mod poller;
 mod setup;
 mod signals;
+mod users;
 
 use std::fs::File;
 use std::io;
@@ -63,9 +65,13 @@ pub fn run(starter: OwnedFd, spawner: &dyn ChildSpawner) -> Result<(), Superviso
     let mut request = starter.receive()?.ok_or(SupervisorError::NoRequest)?;
     let image = File::from(request.descriptors.pop().ok_or(SupervisorError::NoImage)?);
     let spec = request.message;
-    match setup::set_up(&spec) {
-        Ok(place) => {
-            lifecycle::Supervisor::new(spec, place, image, starter.into_socket(), signals)?.run(spawner)
+    let placed = setup::claim(&spec).and_then(|claims| {
+        let children = children::Children::start(spawner, spec.containment, claims.users());
+        Ok((claims.settle(&spec)?, children))
+    });
+    match placed {
+        Ok((place, children)) => {
+            lifecycle::Supervisor::new(spec, place, image, starter.into_socket(), signals)?.run(children)
         }
         Err(error) => {
             let failure = LaunchFailure {

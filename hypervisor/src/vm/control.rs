@@ -173,7 +173,7 @@ impl Running {
     /// Serves the supervisor until the machine ends. `None` if the supervisor is gone.
     fn attend(self, supervisor: &Supervisor) -> Result<Option<Ending>, VmError> {
         let asked =
-            system_calls::attendant().enforce().map_err(VmError::from).and_then(|()| self.listen(supervisor));
+            system_calls::attendant().narrow().map_err(VmError::from).and_then(|()| self.listen(supervisor));
         self.vcpus.end();
         for worker in self.workers {
             if worker.join().is_err() {

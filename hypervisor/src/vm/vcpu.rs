@@ -128,7 +128,7 @@ fn live(index: u32, mut vcpu: VcpuFd, started: &Receiver<Start>, stop: &Stop) {
         return;
     };
     // From here on this thread hears the guest.
-    if let Err(error) = system_calls::virtual_cpu().enforce() {
+    if let Err(error) = system_calls::virtual_cpu().narrow() {
         stop.end(Ending::new(ExitReason::StartFailed, error.to_string()));
         return;
     }

@@ -28,7 +28,7 @@ pub(super) fn spawn(
         .name(name.to_owned())
         .stack_size(STACK)
         .spawn(move || {
-            if let Err(error) = system_calls::device().enforce() {
+            if let Err(error) = system_calls::device().narrow() {
                 stop.end(Ending::new(ExitReason::StartFailed, error.to_string()));
                 return;
             }

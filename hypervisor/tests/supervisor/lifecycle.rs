@@ -8,10 +8,9 @@ use enclave_hypervisor::client::{self, ClientError, LaunchError, Supervisor};
 use enclave_hypervisor::control::{Envelope, Reply};
 use enclave_hypervisor::description::{Description, Flags, State};
 use enclave_hypervisor::exit_reason::ExitReason;
-use enclave_hypervisor::launch::{LaunchEvent, LaunchSpec};
-use enclave_hypervisor::spawn::spawn;
+use enclave_hypervisor::launch::{ContainmentMode, LaunchEvent, LaunchSpec, PROTOCOL_VERSION};
+use enclave_hypervisor::spawn::{Program, null, spawn};
 use std::os::fd::AsFd;
-use std::process::Stdio;
 
 use crate::harness::Test;
 use crate::stand_in::CONSOLE_TEXT;
@@ -182,7 +181,7 @@ fn a_bad_image_leaves_nothing() {
     let mut damaged = image();
     *damaged.last_mut().unwrap() ^= 1;
     for bytes in [damaged, image()[..600].to_vec(), Vec::new(), b"no image at all".repeat(100)] {
-        let supervisor = Supervisor::spawn(&world.program).unwrap();
+        let supervisor = Supervisor::spawn(&world.program, ContainmentMode::On).unwrap();
         let launched = supervisor.launch(&world.spec(), &world.file(&bytes), &mut |_| {});
         match launched {
             Err(LaunchError::Failed(failure)) => assert_eq!(failure.reason, ExitReason::ImageRefused),
@@ -275,7 +274,9 @@ fn a_start_whose_command_goes_away_is_undone() {
     let world = World::new("silent");
     let spec = world.spec();
     let (ours, theirs) = pair().unwrap();
-    let mut supervisor = spawn(&world.program, "supervisor", &[theirs.as_fd()], Stdio::null()).unwrap();
+    let program = Program::open(&world.program).unwrap();
+    let supervisor =
+        spawn(&program, &["supervisor", "on"], &[theirs.as_fd()], null().unwrap().as_fd()).unwrap();
     drop(theirs);
     let channel = Channel::<LaunchSpec, LaunchEvent>::new(ours);
     channel.send(&spec, &[world.file(&image()).as_fd()]).unwrap();
@@ -309,7 +310,7 @@ fn another_protocol_version_is_refused_in_words() {
     assert!(why.contains("78"), "{why}");
     // What is no request, and what is no message, ends the connection and nothing else.
     let other = connect();
-    other.send(&Envelope { version: 1, request }, &[]).unwrap();
+    other.send(&Envelope { version: PROTOCOL_VERSION, request }, &[]).unwrap();
     assert!(matches!(other.receive().unwrap().unwrap().message, Reply::Refused(_)));
     let other = connect();
     rustix::net::send(&other, b"\xff\xff", rustix::net::SendFlags::NOSIGNAL).unwrap();

@@ -21,6 +21,7 @@ mod world;
 
 use std::process::ExitCode;
 
+use enclave_hypervisor::child::{Options, give_up};
 use enclave_hypervisor::inherited::take_socket;
 use enclave_hypervisor::messages::{SECURITY_MODULE_FD, SUPERVISOR_FD};
 use enclave_hypervisor::{security_module, supervisor};
@@ -33,10 +34,14 @@ fn main() -> ExitCode {
             supervisor::run(supervisor_socket(), &stand_in::Spawner).unwrap();
         }
         Some("security-module") => {
-            security_module::serve(supervisor_socket(), take_socket(SECURITY_MODULE_FD).unwrap(), Vec::new())
-                .unwrap();
+            let (supervisor, machine) = (supervisor_socket(), take_socket(SECURITY_MODULE_FD).unwrap());
+            let missing = give_up(&Options::of_this_process().unwrap(), 5, false).unwrap();
+            security_module::serve(supervisor, machine, missing).unwrap();
         }
-        Some("vm") => stand_in::play(supervisor_socket(), take_socket(SECURITY_MODULE_FD).unwrap()),
+        Some("vm") => {
+            let (supervisor, security_module) = (supervisor_socket(), take_socket(SECURITY_MODULE_FD).unwrap());
+            stand_in::play(supervisor, security_module, Options::of_this_process().unwrap().user);
+        }
         Some("stranger") => return processes::stranger(supervisor_socket()),
         _ => return harness::run(&[lifecycle::TESTS, processes::TESTS, hostile::TESTS]),
     }

@@ -3,15 +3,15 @@
 use std::fs::Permissions;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
-use std::process::{ExitCode, Stdio};
+use std::process::ExitCode;
 
 use enclave_hypervisor::channel::Channel;
 use enclave_hypervisor::client::{self, Cleaned, LaunchError, Supervisor};
 use enclave_hypervisor::control::{Envelope, Reply, Request};
 use enclave_hypervisor::description::State;
 use enclave_hypervisor::exit_reason::ExitReason;
-use enclave_hypervisor::launch::{LaunchEvent, PROTOCOL_VERSION};
-use enclave_hypervisor::spawn::spawn;
+use enclave_hypervisor::launch::{ContainmentMode, LaunchEvent, PROTOCOL_VERSION};
+use enclave_hypervisor::spawn::{Program, spawn};
 use rustix::fs::OFlags;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::process::{Pid, Signal, kill_process};
@@ -59,7 +59,7 @@ fn sigterm_stops_the_loading_of_a_large_image() {
     let image = image_with_ramdisk(RAMDISK, &world);
     let mut watched = None;
     let mut read = 0;
-    let launched = Supervisor::spawn(&world.program).unwrap().launch(&spec, &image, &mut |event| {
+    let launched = Supervisor::spawn(&world.program, ContainmentMode::On).unwrap().launch(&spec, &image, &mut |event| {
         if let LaunchEvent::Loading { done, .. } = event {
             read = *done;
             watched.get_or_insert_with(|| {
@@ -183,7 +183,7 @@ fn another_user_is_not_obeyed() {
     std::fs::set_permissions(&socket, Permissions::from_mode(0o777)).unwrap();
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     let door = rustix::fs::open(&socket, flags, rustix::fs::Mode::empty()).unwrap();
-    let mut stranger = spawn(&world.program, "stranger", &[door.as_fd()], Stdio::inherit()).unwrap();
+    let stranger = spawn(&Program::open(&world.program).unwrap(), &["stranger"], &[door.as_fd()], rustix::stdio::stderr()).unwrap();
     assert!(stranger.wait().unwrap().success(), "the supervisor answered a stranger");
     assert_eq!(client::find(&world.root, "tested").unwrap().state, State::Running);
     client::terminate(&world.root, &running).unwrap();

@@ -3,16 +3,16 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::path::Path;
-use std::process::{Child, Stdio};
 
 use enclave_hypervisor::channel::{Channel, Received};
 use enclave_hypervisor::exit_reason::ExitReason;
 use enclave_hypervisor::messages::{ApplicationEnd, FromVm, ToSecurityModule, ToVm};
-use enclave_hypervisor::spawn::spawn;
-use enclave_hypervisor::supervisor::{ChildSpawner, Role};
+use enclave_hypervisor::spawn::{Child, Program, spawn};
+use enclave_hypervisor::supervisor::ChildSpawner;
+use containment::User;
 use nsm_device::protocol::Request;
 use rustix::net::{RecvFlags, SendFlags};
+use rustix::process::Uid;
 
 /// Where the forger delivers what it got.
 pub(crate) const FORGER_PORT: u32 = 7;
@@ -32,10 +32,15 @@ fn part() -> String {
 pub(crate) struct Spawner;
 
 impl ChildSpawner for Spawner {
-    fn spawn(&self, role: Role, descriptors: &[BorrowedFd<'_>], standard_error: Stdio) -> io::Result<Child> {
+    fn spawn(
+        &self,
+        arguments: &[&str],
+        descriptors: &[BorrowedFd<'_>],
+        standard_error: BorrowedFd<'_>,
+    ) -> io::Result<Child> {
         // A descriptor that is left open across exec, as a careless parent would have it.
         let leaked = rustix::io::dup(rustix::stdio::stdin())?;
-        let child = spawn(Path::new("/proc/self/exe"), role.argument(), descriptors, standard_error);
+        let child = spawn(&Program::own()?, arguments, descriptors, standard_error);
         drop(leaked);
         child
     }
@@ -49,13 +54,20 @@ impl ChildSpawner for Spawner {
     }
 }
 
-/// Plays the part that the program's name says.
-pub(crate) fn play(supervisor: OwnedFd, security_module: OwnedFd) {
+/// Plays the part that the program's name says. It is not contained, but for its user, so that the supervisor can end it.
+pub(crate) fn play(supervisor: OwnedFd, security_module: OwnedFd, user: Option<User>) {
+    let part = part();
+    if let Some(User { id, ended_by }) = user {
+        let id = Uid::from_raw(id);
+        rustix::thread::set_thread_res_uid(id, id, Uid::from_raw(ended_by)).unwrap();
+        // A change of user hides a process's files in /proc from it.
+        rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::Dumpable).unwrap();
+    }
     let raw = supervisor.try_clone().unwrap();
     let channel = FromSupervisor::new(supervisor);
     let say = |message: &FromVm| channel.send(message, &[]).unwrap();
     let ended = |reason| FromVm::Ended { reason, detail: String::new() };
-    match part().as_str() {
+    match part.as_str() {
         "good" => {
             boot(&channel);
             say(&FromVm::Heartbeat);
@@ -78,7 +90,7 @@ pub(crate) fn play(supervisor: OwnedFd, security_module: OwnedFd) {
             boot(&channel);
             say(&FromVm::Heartbeat);
             let end =
-                if part() == "exits" { ApplicationEnd::Exited(7) } else { ApplicationEnd::Signalled(9) };
+                if part == "exits" { ApplicationEnd::Exited(7) } else { ApplicationEnd::Signalled(9) };
             say(&FromVm::ApplicationEnded(end));
             say(&ended(ExitReason::GuestReset));
         }

@@ -13,7 +13,9 @@ use eif::header::{HEADER_LEN, Header, SECTION_HEADER_LEN, SectionHeader, Section
 use eif::writer::Writer;
 use enclave_hypervisor::client::{LaunchError, RunRoot, Supervisor};
 use enclave_hypervisor::description::Description;
-use enclave_hypervisor::launch::{LaunchEvent, LaunchFailure, LaunchSpec, PROTOCOL_VERSION};
+use enclave_hypervisor::launch::{
+    ContainmentMode, LaunchEvent, LaunchFailure, LaunchSpec, PROTOCOL_VERSION, UserRange,
+};
 use enclave_hypervisor::messages::SecurityIdentity;
 use getrandom::SysRng;
 use rustix::event::{PollFd, PollFlags, poll};
@@ -70,6 +72,10 @@ impl World {
         };
         LaunchSpec {
             version: PROTOCOL_VERSION,
+            process_id: 0,
+            containment: ContainmentMode::On,
+            users: Some(UserRange { first: 1_999_000_000, last: 1_999_000_999 }),
+            cgroup: None,
             enclave_id: enclave.to_string(),
             name: "tested".to_owned(),
             exact_name: false,
@@ -106,7 +112,7 @@ impl World {
         spec: &LaunchSpec,
         on_event: &mut dyn FnMut(&LaunchEvent),
     ) -> Result<Description, LaunchError> {
-        Supervisor::spawn(&self.program)?.launch(spec, &self.file(&image()), on_event)
+        Supervisor::spawn(&self.program, spec.containment)?.launch(spec, &self.file(&image()), on_event)
     }
 
     /// An enclave that must come up.

@@ -14,7 +14,6 @@ use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
-use std::process::{Child, Stdio};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -22,7 +21,7 @@ use enclave_hypervisor::arch::boot::{Kernel, ram_ranges};
 use enclave_hypervisor::channel::{Channel, pair};
 use enclave_hypervisor::exit_reason::ExitReason;
 use enclave_hypervisor::messages::{BootSpec, EntryPoint, FromVm, MachineSpec, MemoryRegion, ToVm};
-use enclave_hypervisor::spawn::spawn;
+use enclave_hypervisor::spawn::{Child, Program, spawn};
 use vm_memory::{Bytes, FileOffset, GuestAddress, GuestMemoryMmap, GuestRegionMmap, MmapRegion};
 
 /// Seconds after which a machine that should end by itself counts as hanging.
@@ -116,7 +115,9 @@ impl Vm {
     pub fn prepare_without_reader(program: &Path, cpus: &[u32], debug: bool) -> Self {
         let (ours, theirs) = pair().unwrap();
         let (security_module, theirs_too) = pair().unwrap();
-        let process = spawn(program, "vm", &[theirs.as_fd(), theirs_too.as_fd()], Stdio::inherit()).unwrap();
+        let program = Program::open(program).unwrap();
+        let descriptors = [theirs.as_fd(), theirs_too.as_fd()];
+        let process = spawn(&program, &["vm", "on"], &descriptors, rustix::stdio::stderr()).unwrap();
         let channel = Channel::new(ours);
         let kvm = File::options().read(true).write(true).open("/dev/kvm").unwrap();
         let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
