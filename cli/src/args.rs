@@ -16,6 +16,7 @@ pub(crate) use self::attestation::{AttestCommand, Bytes, PkiCommand, PkiInitArgs
 pub(crate) use self::build::BuildArgs;
 pub(crate) use self::image::{EifCommand, EifFilesArgs, EifVerifyArgs};
 pub(crate) use self::lifecycle::{
+    DoctorArgs, Level,
     ConnectArgs, CreateArgs, DescribeArgs, ImageArgs, NameArgs, RunArgs, StartArgs, TerminateArgs,
 };
 
@@ -71,7 +72,7 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Pki(PkiCommand),
     /// Check what this host offers and say how to mend what is missing
-    Doctor(OutputArgs),
+    Doctor(DoctorArgs),
     /// Print a completion script for a shell
     Completions {
         /// The shell

@@ -9,6 +9,7 @@ mod installation;
 mod kvm;
 mod limits;
 mod memory;
+pub(crate) mod processes;
 
 use serde::Serialize;
 

@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use attestation::identity::EnclaveId;
 use enclave_hypervisor::client::{self, RunRoot, Supervisor};
 use enclave_hypervisor::description::{Description, State};
-use enclave_hypervisor::launch::{LaunchSpec, PROTOCOL_VERSION};
+use enclave_hypervisor::launch::{ContainmentMode, LaunchSpec, PROTOCOL_VERSION};
 use enclave_hypervisor::messages::SecurityIdentity;
 use enclave_hypervisor::run_dir::is_enclave_id;
 use getrandom::SysRng;
@@ -56,16 +56,27 @@ pub(crate) fn plan(args: &ImageArgs, debug: bool, start: bool, root: &RunRoot) -
         None => default_name(&path),
     };
     let cpus = cpus(args, &config, &others)?;
+    let containment = args.containment.or(config.containment).map_or_else(ContainmentMode::default, Into::into);
+    if containment == ContainmentMode::Off {
+        output::tell(
+            "warning: containment is off: this enclave's processes keep all rights of the user who starts it. For debugging only.",
+        );
+    }
     // The certificates take about as long as the supervisor's own start: they do not wait for each other.
     let (supervisor, (enclave_id, identity)) = thread::scope(|scope| {
         let identity = scope.spawn(identity);
-        let supervisor = client::supervisor_program().and_then(|program| Supervisor::spawn(&program));
+        let supervisor = client::supervisor_program().and_then(|program| Supervisor::spawn(&program, containment));
         let supervisor = supervisor.map_err(client_failure)?;
         let identity = identity.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         Ok::<_, Failure>((supervisor, identity))
     })?;
     let spec = LaunchSpec {
         version: PROTOCOL_VERSION,
+        // Told by the supervisor that is started.
+        process_id: 0,
+        containment,
+        users: rustix::process::geteuid().is_root().then(|| config.users()),
+        cgroup: config.cgroup.clone(),
         enclave_id: enclave_id.to_string(),
         name,
         exact_name: args.name.is_some(),

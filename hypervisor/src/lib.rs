@@ -8,6 +8,7 @@ pub mod channel;
 pub mod child;
 pub mod client;
 pub mod console_log;
+pub mod containment_trial;
 pub mod control;
 pub mod description;
 pub mod exit_reason;

@@ -4,6 +4,7 @@
 //! everything else before it does anything.
 
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::process::ExitCode;
 
 use containment::Containment;
@@ -12,7 +13,7 @@ use enclave_hypervisor::child::{Options, give_up};
 use enclave_hypervisor::inherited::take_socket;
 use enclave_hypervisor::messages::{SECURITY_MODULE_FD, SUPERVISOR_FD};
 use enclave_hypervisor::spawn::{Program, spawn};
-use enclave_hypervisor::{security_module, supervisor, system_calls, vm};
+use enclave_hypervisor::{containment_trial, security_module, supervisor, system_calls, vm};
 
 /// Exit status after a usage error.
 const USAGE: u8 = 2;
@@ -79,18 +80,27 @@ fn run_security_module() -> Outcome {
     Ok(security_module::serve(supervisor, machine, missing)?)
 }
 
-/// Says on standard output which measures this host does not allow, a line for each: for `enclave doctor`.
+/// Says on standard output of each measure whether this host allows it: for `enclave doctor`. The arguments are those of
+/// [`Options`] and, if one is configured, the cgroup for enclaves.
 fn try_containment() -> Outcome {
+    let arguments: Vec<String> = std::env::args().skip(2).collect();
+    let (user, parent) = match arguments.as_slice() {
+        [numbers @ .., parent] if parent.starts_with('/') => (numbers, Some(Path::new(parent))),
+        numbers => (numbers, None),
+    };
+    let mut missing = containment_trial::cgroup(parent);
+    let numbers = user.iter().map(String::as_str);
+    let trial: Vec<&str> = ["containment-trial", "on"].into_iter().chain(numbers).collect();
     let (answer, its_answer) = enclave_hypervisor::channel::pair()?;
-    let standard_error = rustix::stdio::stderr();
-    let trial = spawn(&Program::own()?, &["containment-trial", "on"], &[its_answer.as_fd()], standard_error)?;
+    let process = spawn(&Program::own()?, &trial, &[its_answer.as_fd()], rustix::stdio::stderr())?;
     drop(its_answer);
-    let missing = Channel::<(), Vec<String>>::new(answer).receive()?;
-    let ended = trial.wait()?;
-    match missing {
-        Some(missing) if ended.success() => missing.message.iter().for_each(|measure| println!("{measure}")),
+    let answered = Channel::<(), Vec<String>>::new(answer).receive()?;
+    let ended = process.wait()?;
+    match answered {
+        Some(answered) if ended.success() => missing.extend(answered.message),
         _ => return Err(format!("a contained process ended with {ended}").into()),
     }
+    containment_trial::report(&missing, !user.is_empty()).iter().for_each(|line| println!("{line}"));
     Ok(())
 }
 

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::{ArgGroup, Args};
+use clap::{ArgGroup, Args, ValueEnum};
+use enclave_hypervisor::launch::ContainmentMode;
+use serde::Deserialize;
 
 use super::OutputArgs;
 
@@ -12,6 +14,28 @@ const FIRST_GUEST_CID: i64 = 4;
 const LAST_GUEST_CID: i64 = 0xFFFF_FFFE;
 /// Virtual CPUs of one enclave, at most.
 const MAX_CPUS: i64 = 64;
+
+/// How far an enclave's processes are contained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Level {
+    /// As far as this host allows
+    On,
+    /// Entirely, or the enclave does not start
+    Require,
+    /// Not at all, for debugging
+    Off,
+}
+
+impl From<Level> for ContainmentMode {
+    fn from(level: Level) -> Self {
+        match level {
+            Level::On => Self::On,
+            Level::Require => Self::Require,
+            Level::Off => Self::Off,
+        }
+    }
+}
 
 /// What to start and with which resources.
 #[derive(Debug, Clone, Args)]
@@ -39,6 +63,11 @@ pub(crate) struct ImageArgs {
     /// Debug mode: the console can be read, and documents carry zeros for PCR 0, 1, 2 and 8
     #[arg(long)]
     pub(crate) debug: bool,
+
+    /// How far the enclave's processes are contained: as far as this host allows (on), entirely or not at all started (require),
+    /// or not, for debugging (off) [default: on; may come from the host configuration]
+    #[arg(long, value_name = "LEVEL")]
+    pub(crate) containment: Option<Level>,
 
     /// Refuse an image that the holder of this certificate (PEM or DER) has not signed
     #[arg(long, value_name = "CERT")]
@@ -117,4 +146,14 @@ pub(crate) struct ConnectArgs {
 
     /// The vsock port that a program in the enclave listens on
     pub(crate) port: u32,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct DoctorArgs {
+    /// Show what the processes of this enclave hold, as the kernel tells it
+    #[arg(long, value_name = "NAME")]
+    pub(crate) enclave: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
 }

@@ -1,6 +1,6 @@
 //! `enclave describe`, and how one enclave is shown.
 
-use enclave_hypervisor::description::{Description, Flags, PhaseTiming, State};
+use enclave_hypervisor::description::{ContainmentLevel, Description, Flags, PhaseTiming, State};
 
 use crate::args::DescribeArgs;
 use crate::enclaves;
@@ -65,6 +65,12 @@ pub(crate) fn one(enclave: &Description) -> String {
         fields
             .add(format!("Vsock port {}", problem.port), printable(&format!("{path}: {}", problem.problem)));
     }
+    let contained = match enclave.containment {
+        ContainmentLevel::Full => "fully",
+        ContainmentLevel::Partial => "as far as this host allows",
+        ContainmentLevel::Off => "not at all, as asked",
+    };
+    fields.add("Contained", contained);
     for missing in &enclave.containment_missing {
         fields.add("Not contained", printable(missing));
     }

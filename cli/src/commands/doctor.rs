@@ -1,13 +1,19 @@
 //! `enclave doctor`.
 
-use crate::args::OutputArgs;
-use crate::doctor::{Finding, Verdict, examine};
+use crate::args::DoctorArgs;
+use crate::doctor::{Finding, Verdict, examine, processes};
+use crate::enclaves;
 use crate::error::{Failure, Result};
 use crate::output;
 
-pub(crate) fn doctor(args: &OutputArgs) -> Result<()> {
+pub(crate) fn doctor(args: &DoctorArgs) -> Result<()> {
+    if let Some(name) = &args.enclave {
+        let root = enclaves::open_root()?;
+        let processes = processes::of(&enclaves::find(&root, name)?)?;
+        return output::print(args.output.format, &processes, |processes| processes::text(processes));
+    }
     let findings = examine();
-    output::print(args.format, &findings, |findings| text(findings))?;
+    output::print(args.output.format, &findings, |findings| text(findings))?;
     let failures: Vec<&str> = findings
         .iter()
         .filter(|finding| finding.verdict == Verdict::Failure)

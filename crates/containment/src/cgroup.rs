@@ -46,6 +46,21 @@ impl Cgroup {
     /// # Errors
     /// Why this host has none for this user, for people.
     pub fn enter(parent: Option<&Path>, name: &str, limits: CgroupLimits) -> Result<Self, String> {
+        let cgroup = Self::make(parent, name)?;
+        match cgroup.limit_and_join(limits) {
+            Ok(()) => Ok(cgroup),
+            Err(error) => {
+                let _nothing_is_in_it = fs::remove_dir(&cgroup.path);
+                Err(not_usable(&cgroup.path, &error))
+            }
+        }
+    }
+
+    /// Makes a cgroup without limits, and without processes.
+    ///
+    /// # Errors
+    /// As [`Self::enter`].
+    pub fn make(parent: Option<&Path>, name: &str) -> Result<Self, String> {
         let parent = match parent {
             Some(parent) => parent.to_owned(),
             None => given()?,
@@ -61,14 +76,7 @@ impl Cgroup {
             make_folder(&path)
         };
         made().map_err(|error| not_usable(&parent, &error))?;
-        let cgroup = Self { path };
-        match cgroup.limit_and_join(limits) {
-            Ok(()) => Ok(cgroup),
-            Err(error) => {
-                let _nothing_is_in_it = fs::remove_dir(&cgroup.path);
-                Err(not_usable(&parent, &error))
-            }
-        }
+        Ok(Self { path })
     }
 
     fn limit_and_join(&self, limits: CgroupLimits) -> io::Result<()> {

@@ -133,7 +133,8 @@ fn a_killed_supervisor_is_cleaned_up_after() {
 
 fn an_unfinished_folder_is_removed() {
     let world = World::new("good");
-    drop(world.root.create(&world.root.lock().unwrap(), "i-0123456789abcdef0-encabc").unwrap());
+    let folder = world.root.create(&world.root.lock().unwrap(), "i-0123456789abcdef0-encabc").unwrap();
+    drop(folder.append_to("supervisor.log").unwrap());
     assert!(client::list(&world.root).unwrap().is_empty());
     let cleaned = client::clean_stale(&world.root).unwrap();
     assert!(matches!(cleaned.as_slice(), [Cleaned::Unfinished { .. }]), "{cleaned:?}");
@@ -183,7 +184,8 @@ fn another_user_is_not_obeyed() {
     std::fs::set_permissions(&socket, Permissions::from_mode(0o777)).unwrap();
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     let door = rustix::fs::open(&socket, flags, rustix::fs::Mode::empty()).unwrap();
-    let stranger = spawn(&Program::open(&world.program).unwrap(), &["stranger"], &[door.as_fd()], rustix::stdio::stderr()).unwrap();
+    let program = Program::open(&world.program).unwrap();
+    let stranger = spawn(&program, &["stranger"], &[door.as_fd()], rustix::stdio::stderr()).unwrap();
     assert!(stranger.wait().unwrap().success(), "the supervisor answered a stranger");
     assert_eq!(client::find(&world.root, "tested").unwrap().state, State::Running);
     client::terminate(&world.root, &running).unwrap();
