@@ -136,7 +136,7 @@ impl Isolation<'_> {
             user.become_it()?;
         }
         capabilities::drop_all()?;
-        // A change of credentials may have reset it.
+        // Namespaces and a change of credentials may have reset it.
         forbid_tracing()?;
         missing.extend(self.deny_files()?);
         Ok(missing)

@@ -8,7 +8,9 @@ use rustix::io::Errno;
 use rustix::mount::{
     MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_change, mount_remount, unmount,
 };
-use rustix::process::{chdir, chroot, fchdir, getegid, geteuid, pivot_root};
+use rustix::process::{
+    DumpableBehavior, chdir, chroot, fchdir, getegid, geteuid, pivot_root, set_dumpable_behavior,
+};
 use rustix::thread::{CapabilitySet, UnshareFlags, capabilities};
 
 use crate::{ContainmentError, Root, step};
@@ -40,7 +42,7 @@ impl From<ContainmentError> for Refused {
     }
 }
 
-/// Enters namespaces of its own and its root. Without privileges it takes a user namespace first, in which it has the
+/// Enters namespaces of its own and its root. The process may be traceable afterwards. Without privileges it takes a user namespace first, in which it has the
 /// privileges that this needs and its own user and group, and nobody else's.
 pub(crate) fn isolate(root: Root<'_>) -> Result<(), Refused> {
     if let Root::Folder(folder) = root {
@@ -52,6 +54,8 @@ pub(crate) fn isolate(root: Root<'_>) -> Result<(), Refused> {
     } else {
         let (user, group) = (geteuid().as_raw(), getegid().as_raw());
         unshare(OWN | UnshareFlags::NEWUSER).map_err(|errno| Refused::NotAllowed(explain(errno)))?;
+        // The files of an untraceable process belong to root. The caller makes it untraceable again.
+        set_dumpable_behavior(DumpableBehavior::Dumpable).map_err(step("write its own files in /proc"))?;
         let map = |file: &str, line: String| {
             fs::write(format!("/proc/self/{file}"), line)
                 .map_err(|error| ContainmentError { step: "keep its user in its user namespace", error })

@@ -1,6 +1,7 @@
 //! An enclave's life as commands see it.
 
 use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 
 use enclave_hypervisor::channel::{Channel, pair};
@@ -30,6 +31,10 @@ pub(crate) const TESTS: &[Test] = &[
     ("the_console_is_followed_and_kept", the_console_is_followed_and_kept),
     ("production_has_no_console", production_has_no_console),
     ("an_unreachable_listener_is_reported", an_unreachable_listener_is_reported),
+    (
+        "a_listener_that_shuts_out_the_supervisor_s_user_is_reported",
+        a_listener_that_shuts_out_the_supervisor_s_user_is_reported,
+    ),
     ("two_commands_at_once_are_safe", two_commands_at_once_are_safe),
     ("a_start_whose_command_goes_away_is_undone", a_start_whose_command_goes_away_is_undone),
     ("another_protocol_version_is_refused_in_words", another_protocol_version_is_refused_in_words),
@@ -241,6 +246,24 @@ fn an_unreachable_listener_is_reported() {
     assert_eq!((problem.port, &problem.path), (99, &running.run_dir.join("vsock.sock_99")));
     let log = std::fs::read_to_string(running.run_dir.join("supervisor.log")).unwrap();
     assert!(log.contains("vsock.sock_99"), "{log}");
+    client::terminate(&world.root, &running).unwrap();
+}
+
+/// The supervisor of an enclave that root started is another user: it may not write to what only root may.
+fn a_listener_that_shuts_out_the_supervisor_s_user_is_reported() {
+    if !rustix::process::geteuid().is_root() {
+        println!("SKIPPED a_listener_that_shuts_out_the_supervisor_s_user_is_reported: it takes root");
+        return;
+    }
+    let world = World::new("caller");
+    let created = world.running(|spec| spec.start = false);
+    let door = created.run_dir.join("vsock.sock_99");
+    let _listener = UnixListener::bind(&door).unwrap();
+    std::fs::set_permissions(&door, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let running = client::start(&world.root, &created, &mut |_| {}).unwrap();
+    let problem = &client::find(&world.root, "tested").unwrap().vsock_problems[0];
+    assert_eq!((problem.port, &problem.path), (99, &door));
+    assert!(problem.problem.contains("chmod a+w"), "{}", problem.problem);
     client::terminate(&world.root, &running).unwrap();
 }
 
