@@ -16,7 +16,7 @@ use rustix::net::{
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
 /// Bytes in the longest message. Console output and certificates are the largest contents.
 pub const MAX_MESSAGE: usize = 64 * 1024;
@@ -24,8 +24,8 @@ pub const MAX_MESSAGE: usize = 64 * 1024;
 /// Descriptors that may come with one message.
 pub const MAX_DESCRIPTORS: usize = 16;
 
-/// Nesting that a decoder follows: the deepest of our messages has five levels.
-const MAX_DEPTH: usize = 16;
+/// Bytes of byte strings and texts that the decoder holds at a time.
+const SCRATCH: usize = 4096;
 
 /// What can go wrong on a channel.
 #[derive(Debug, Error)]
@@ -105,9 +105,17 @@ impl<Tx: Serialize, Rx: DeserializeOwned> Channel<Tx, Rx> {
     /// [`ChannelError::TooLarge`] and [`ChannelError::Encode`] before anything is sent; [`ChannelError::Io`]
     /// if the peer is gone or, on a socket in non-blocking mode, does not keep up.
     pub fn send(&self, message: &Tx, descriptors: &[BorrowedFd<'_>]) -> Result<(), ChannelError> {
-        let mut packet = Vec::new();
-        ciborium::into_writer(message, &mut packet)
-            .map_err(|error| ChannelError::Encode(error.to_string()))?;
+        // A message may hold a key. With room for the longest one the packet never moves and leaves a part of itself behind.
+        let mut packet = Vec::with_capacity(MAX_MESSAGE);
+        let sent = match ciborium::into_writer(message, &mut packet) {
+            Ok(()) => self.send_packet(&packet, descriptors),
+            Err(error) => Err(ChannelError::Encode(error.to_string())),
+        };
+        packet.as_mut_slice().zeroize();
+        sent
+    }
+
+    fn send_packet(&self, packet: &[u8], descriptors: &[BorrowedFd<'_>]) -> Result<(), ChannelError> {
         if packet.len() > MAX_MESSAGE || descriptors.len() > MAX_DESCRIPTORS {
             return Err(ChannelError::TooLarge);
         }
@@ -116,10 +124,7 @@ impl<Tx: Serialize, Rx: DeserializeOwned> Channel<Tx, Rx> {
         if !descriptors.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(descriptors)) {
             return Err(ChannelError::TooLarge);
         }
-        let sent = sendmsg(&self.socket, &[IoSlice::new(&packet)], &mut ancillary, SendFlags::NOSIGNAL);
-        // A message may hold a key.
-        packet.zeroize();
-        sent?;
+        sendmsg(&self.socket, &[IoSlice::new(packet)], &mut ancillary, SendFlags::NOSIGNAL)?;
         Ok(())
     }
 
@@ -152,7 +157,9 @@ impl<Tx: Serialize, Rx: DeserializeOwned> Channel<Tx, Rx> {
         let Some(mut bytes) = packet.get(..received.bytes).filter(|bytes| !bytes.is_empty()) else {
             return Ok(None);
         };
-        let decoded = ciborium::de::from_reader_with_recursion_limit(&mut bytes, MAX_DEPTH);
+        // Nesting ends at 256, where this decoder stops.
+        let mut scratch = Zeroizing::new([0; SCRATCH]);
+        let decoded = ciborium::de::from_reader_with_buffer(&mut bytes, scratch.as_mut_slice());
         let left = bytes.len();
         if let Some(used) = packet.get_mut(..received.bytes) {
             used.zeroize();
