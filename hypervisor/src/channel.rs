@@ -182,6 +182,7 @@ impl<Tx, Rx> AsFd for Channel<Tx, Rx> {
 mod tests {
     use std::fs::File;
     use std::io::{Read, Seek, Write};
+    use std::os::unix::fs::FileExt;
 
     use super::*;
 
@@ -246,5 +247,74 @@ mod tests {
         let right = Channel::<(), Vec<String>>::new(right);
         rustix::io::write(left.as_fd(), &vec![0x81; 1000]).unwrap();
         assert!(matches!(right.receive(), Err(ChannelError::Malformed(_))));
+    }
+
+    /// A byte of what stands for a key, so that nothing but the key itself has the bytes in a row.
+    fn key_byte(index: usize) -> u8 {
+        u8::try_from((index * 37 + 11) % 251).unwrap()
+    }
+
+    /// Looks for that key in this process's own memory. Allocates nothing while it does, which could overwrite what it looks for.
+    struct Search {
+        maps: File,
+        memory: File,
+        list: String,
+        part: Vec<u8>,
+    }
+
+    impl Search {
+        const PART: usize = 1 << 20;
+        const KEY_BEGINNING: usize = 24;
+
+        fn new() -> Self {
+            let open = |name: &str| File::open(format!("/proc/self/{name}")).unwrap();
+            let (list, part) = (String::with_capacity(Self::PART), vec![0; Self::PART]);
+            Self { maps: open("maps"), memory: open("mem"), list, part }
+        }
+
+        fn finds_the_key(&mut self) -> bool {
+            // It would find its last finding.
+            self.part.fill(0);
+            self.list.clear();
+            self.maps.rewind().unwrap();
+            self.maps.read_to_string(&mut self.list).unwrap();
+            let number = |text: &str| u64::from_str_radix(text, 16).unwrap();
+            for line in self.list.lines().filter(|line| line.contains(" rw-p ")) {
+                let (start, end) = line.split_once(' ').unwrap().0.split_once('-').unwrap();
+                for at in (number(start)..number(end)).step_by(Self::PART - Self::KEY_BEGINNING) {
+                    // What other tests unmap meanwhile is no loss.
+                    let read = self.memory.read_at(&mut self.part, at).unwrap_or(0);
+                    if self.part[..read].windows(Self::KEY_BEGINNING).any(|window| {
+                        window[0] == key_byte(0)
+                            && window.iter().enumerate().all(|(at, byte)| *byte == key_byte(at))
+                    }) {
+                        return true;
+                    }
+                }
+            }
+            false
+        }
+    }
+
+    #[test]
+    fn a_key_that_was_sent_received_and_dropped_is_nowhere_in_memory() {
+        use crate::messages::SecurityIdentity;
+        let (left, right) = pair().unwrap();
+        let left = Channel::<SecurityIdentity, ()>::new(left);
+        let right = Channel::<(), SecurityIdentity>::new(right);
+        let identity = SecurityIdentity {
+            module_id: String::new(),
+            instance_id: String::new(),
+            role: String::new(),
+            ca_key: (0..185).map(key_byte).collect::<Vec<_>>().into(),
+            ca_chain: vec![vec![0; 1000].into(); 3],
+        };
+        let mut search = Search::new();
+        assert!(search.finds_the_key(), "else it finds nothing at all");
+        left.send(&identity, &[]).unwrap();
+        drop(identity);
+        assert!(!search.finds_the_key(), "sending leaves a copy");
+        drop(right.receive().unwrap().unwrap());
+        assert!(!search.finds_the_key(), "receiving leaves a copy");
     }
 }
