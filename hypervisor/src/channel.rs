@@ -128,7 +128,8 @@ impl<Tx: Serialize, Rx: DeserializeOwned> Channel<Tx, Rx> {
         Ok(())
     }
 
-    /// Receives the next message, or `None` once the peer has closed its end.
+    /// Receives the next message, or `None` once the peer has closed its end. Descriptors for which this process has no number
+    /// left are closed, and missing.
     ///
     /// # Errors
     /// [`ChannelError::Io`] with `WouldBlock` on a socket in non-blocking mode that holds no message.
@@ -151,7 +152,10 @@ impl<Tx: Serialize, Rx: DeserializeOwned> Channel<Tx, Rx> {
             })
             .flatten()
             .collect();
-        if received.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
+        // Cut off for want of space: there were more. Cut off earlier: this process has no number left for them, and whoever
+        // takes the message sees that a descriptor is missing.
+        let too_many = received.flags.contains(ReturnFlags::CTRUNC) && descriptors.len() >= MAX_DESCRIPTORS;
+        if received.flags.contains(ReturnFlags::TRUNC) || too_many {
             return Err(ChannelError::TooLarge);
         }
         let Some(mut bytes) = packet.get(..received.bytes).filter(|bytes| !bytes.is_empty()) else {
@@ -239,6 +243,29 @@ mod tests {
         assert!(matches!(left.send(&String::new(), &[fd; MAX_DESCRIPTORS + 1]), Err(ChannelError::TooLarge)));
         left.send(&String::new(), &[fd; MAX_DESCRIPTORS]).unwrap();
         assert_eq!(right.receive().unwrap().unwrap().descriptors.len(), MAX_DESCRIPTORS);
+    }
+
+    #[test]
+    fn a_message_comes_without_the_descriptors_that_there_is_no_number_for() {
+        const THIS: &str = "a_message_comes_without_the_descriptors_that_there_is_no_number_for";
+        const ALONE: &str = "CHANNEL_TEST_ALONE";
+        if std::env::var_os(ALONE).is_none() {
+            // In a process of its own: the limit is the whole process's.
+            let mut alone = std::process::Command::new(std::env::current_exe().unwrap());
+            alone.args(["--exact", &format!("channel::tests::{THIS}")]).env(ALONE, "1");
+            let output = alone.output().unwrap();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+            return;
+        }
+        let (left, right, fd) = channels();
+        left.send(&"three".to_owned(), &[fd; 3]).unwrap();
+        let next = rustix::io::fcntl_dupfd_cloexec(fd, 0).unwrap();
+        let limit = Some(u64::try_from(std::os::fd::AsRawFd::as_raw_fd(&next)).unwrap() + 1);
+        drop(next);
+        let limit = rustix::process::Rlimit { current: limit, maximum: limit };
+        rustix::process::setrlimit(rustix::process::Resource::Nofile, limit).unwrap();
+        let received = right.receive().unwrap().unwrap();
+        assert_eq!((received.message.as_str(), received.descriptors.len()), ("three", 1));
     }
 
     #[test]
