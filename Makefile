@@ -3,7 +3,7 @@ target := $(or $(CARGO_TARGET_DIR),target)
 MAKEFLAGS += --no-print-directory
 SHELL := /bin/sh
 
-.PHONY: help build run test lab bench check soak fuzz clean
+.PHONY: help build release run test lab bench check lines soak fuzz clean
 help: ## Say what can be made
 	@sed -n 's/^\([a-z]*\):.* ## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
 
@@ -11,6 +11,10 @@ build: ## The host's and the guest's programs, all static, and the guest kernel
 	@tools/setup
 	@tools/build-programs
 	@enclave-init/kernel/build >/dev/null
+
+release: ## The same and an archive with hashes in target/dist; the same bytes from the same source and compiler
+	@tools/setup
+	@tools/release
 
 run: build ## A demo: build an image, boot it, verify its attestation document, terminate it
 	@tools/lab tools/run-demo "$(target)/release"
@@ -28,9 +32,12 @@ bench: build ## The benchmarks, peers measured in the same session (PARTS='boot 
 	@cargo build --release --package tests --bin bench
 	@tools/lab "$(target)/release/bench" $(PARTS)
 
-check: ## Format, lints, licences, bans, sources, links
+check: ## Format, lints, licences, bans, sources, links, what documents say of the source
 	@tools/setup check
 	@tools/check
+
+lines: ## How many lines a reviewer reads: on the measured-boot path, in each process
+	@tools/lines
 
 soak: build ## The long forms of the tests, for SOAK_HOURS (4)
 	@tools/soak

@@ -31,12 +31,14 @@ struct Info {
     source_sha256: Option<String>,
 }
 
-/// The kernel that `make build` put into the cache last.
+/// The kernel that came with this program, as in a release; else the one that `make build` put into the cache last.
 ///
 /// # Errors
 /// If there is none; the message names `make build`.
 pub(crate) fn default_kernel() -> Result<Kernel> {
-    let folder = paths::cache_dir()?.join("kernels/default");
+    let beside = paths::executable_dir()?.join("kernel");
+    let folder =
+        if beside.join("bzImage").is_file() { beside } else { paths::cache_dir()?.join("kernels/default") };
     let file = folder.join("bzImage");
     if !file.is_file() {
         return Err(Failure::new(

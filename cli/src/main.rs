@@ -2,6 +2,9 @@
 //!
 //! `args` says what can be typed, `commands` does it; `error` and `output` are the two ways out. Everything an
 //! enclave is made of lies in the crates that are called from here.
+
+// Beside the lints of the workspace; tests may.
+#![cfg_attr(not(test), warn(clippy::string_slice))]
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod args;

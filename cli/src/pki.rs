@@ -15,6 +15,7 @@ use attestation::identity::{InstanceId, Role};
 use attestation::key::PrivateKey;
 use attestation::pki::{HostAuthority, PkiError, RootAuthority};
 use getrandom::SysRng;
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use serde::{Deserialize, Serialize};
 
 use self::files::PrivateFolder;
@@ -103,6 +104,7 @@ pub(crate) fn load_or_make(wishes: Wishes) -> Result<(HostIdentity, bool)> {
 /// # Errors
 /// If the key cannot be read or does not belong to the certificates.
 pub(crate) fn host_authority(identity: &HostIdentity) -> Result<HostAuthority> {
+    keep_keys_inside()?;
     let folder =
         PrivateFolder::open(&identity.folder)?.ok_or_else(|| damaged(&identity.folder, "it is gone"))?;
     let key = read_key(&folder, HOST_KEY)?;
@@ -110,7 +112,18 @@ pub(crate) fn host_authority(identity: &HostIdentity) -> Result<HostAuthority> {
         .map_err(|error| damaged(&identity.folder, &error.to_string()))
 }
 
+/// Before a key is in its memory: this command leaves no core dump and cannot be traced by its own user.
+fn keep_keys_inside() -> Result<()> {
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(|errno| {
+        Failure::new(
+            format_args!("this command cannot keep the host's key out of core dumps: {errno}"),
+            "look at `enclave doctor`",
+        )
+    })
+}
+
 fn make(state: &Path, wishes: Wishes) -> Result<()> {
+    keep_keys_inside()?;
     let now = SystemTime::now();
     let instance = match wishes.instance {
         Some(instance) => instance,
@@ -195,4 +208,24 @@ fn damaged(folder: &Path, cause: &str) -> Failure {
         "restore the folder from a backup; or move it away and run `enclave pki init`: documents then have \
          another root, and verifiers need it",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::process::dumpable_behavior;
+
+    use super::*;
+
+    #[test]
+    fn a_command_that_holds_a_key_leaves_no_core_dump() {
+        let dumpable = |is| set_dumpable_behavior(is).unwrap();
+        let state = tempfile::tempdir().unwrap();
+        make(state.path(), Wishes::default()).unwrap();
+        assert_eq!(dumpable_behavior().unwrap(), DumpableBehavior::NotDumpable);
+        dumpable(DumpableBehavior::Dumpable);
+        let folder = PrivateFolder::open(&state.path().join(FOLDER)).unwrap().unwrap();
+        host_authority(&read_identity(&folder).unwrap()).unwrap();
+        assert_eq!(dumpable_behavior().unwrap(), DumpableBehavior::NotDumpable);
+        dumpable(DumpableBehavior::Dumpable);
+    }
 }

@@ -16,7 +16,7 @@ use rustix::net::{
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
 /// Bytes in the longest message. Console output and certificates are the largest contents.
 pub const MAX_MESSAGE: usize = 64 * 1024;
@@ -24,8 +24,8 @@ pub const MAX_MESSAGE: usize = 64 * 1024;
 /// Descriptors that may come with one message.
 pub const MAX_DESCRIPTORS: usize = 16;
 
-/// Nesting that a decoder follows: the deepest of our messages has five levels.
-const MAX_DEPTH: usize = 16;
+/// Bytes of byte strings and texts that the decoder holds at a time.
+const SCRATCH: usize = 4096;
 
 /// What can go wrong on a channel.
 #[derive(Debug, Error)]
@@ -105,9 +105,17 @@ impl<Tx: Serialize, Rx: DeserializeOwned> Channel<Tx, Rx> {
     /// [`ChannelError::TooLarge`] and [`ChannelError::Encode`] before anything is sent; [`ChannelError::Io`]
     /// if the peer is gone or, on a socket in non-blocking mode, does not keep up.
     pub fn send(&self, message: &Tx, descriptors: &[BorrowedFd<'_>]) -> Result<(), ChannelError> {
-        let mut packet = Vec::new();
-        ciborium::into_writer(message, &mut packet)
-            .map_err(|error| ChannelError::Encode(error.to_string()))?;
+        // A message may hold a key. With room for the longest one the packet never moves and leaves a part of itself behind.
+        let mut packet = Vec::with_capacity(MAX_MESSAGE);
+        let sent = match ciborium::into_writer(message, &mut packet) {
+            Ok(()) => self.send_packet(&packet, descriptors),
+            Err(error) => Err(ChannelError::Encode(error.to_string())),
+        };
+        packet.as_mut_slice().zeroize();
+        sent
+    }
+
+    fn send_packet(&self, packet: &[u8], descriptors: &[BorrowedFd<'_>]) -> Result<(), ChannelError> {
         if packet.len() > MAX_MESSAGE || descriptors.len() > MAX_DESCRIPTORS {
             return Err(ChannelError::TooLarge);
         }
@@ -116,14 +124,12 @@ impl<Tx: Serialize, Rx: DeserializeOwned> Channel<Tx, Rx> {
         if !descriptors.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(descriptors)) {
             return Err(ChannelError::TooLarge);
         }
-        let sent = sendmsg(&self.socket, &[IoSlice::new(&packet)], &mut ancillary, SendFlags::NOSIGNAL);
-        // A message may hold a key.
-        packet.zeroize();
-        sent?;
+        sendmsg(&self.socket, &[IoSlice::new(packet)], &mut ancillary, SendFlags::NOSIGNAL)?;
         Ok(())
     }
 
-    /// Receives the next message, or `None` once the peer has closed its end.
+    /// Receives the next message, or `None` once the peer has closed its end. Descriptors for which this process has no number
+    /// left are closed, and missing.
     ///
     /// # Errors
     /// [`ChannelError::Io`] with `WouldBlock` on a socket in non-blocking mode that holds no message.
@@ -146,13 +152,18 @@ impl<Tx: Serialize, Rx: DeserializeOwned> Channel<Tx, Rx> {
             })
             .flatten()
             .collect();
-        if received.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
+        // Cut off for want of space: there were more. Cut off earlier: this process has no number left for them, and whoever
+        // takes the message sees that a descriptor is missing.
+        let too_many = received.flags.contains(ReturnFlags::CTRUNC) && descriptors.len() >= MAX_DESCRIPTORS;
+        if received.flags.contains(ReturnFlags::TRUNC) || too_many {
             return Err(ChannelError::TooLarge);
         }
         let Some(mut bytes) = packet.get(..received.bytes).filter(|bytes| !bytes.is_empty()) else {
             return Ok(None);
         };
-        let decoded = ciborium::de::from_reader_with_recursion_limit(&mut bytes, MAX_DEPTH);
+        // Nesting ends at 256, where this decoder stops.
+        let mut scratch = Zeroizing::new([0; SCRATCH]);
+        let decoded = ciborium::de::from_reader_with_buffer(&mut bytes, scratch.as_mut_slice());
         let left = bytes.len();
         if let Some(used) = packet.get_mut(..received.bytes) {
             used.zeroize();
@@ -175,6 +186,7 @@ impl<Tx, Rx> AsFd for Channel<Tx, Rx> {
 mod tests {
     use std::fs::File;
     use std::io::{Read, Seek, Write};
+    use std::os::unix::fs::FileExt;
 
     use super::*;
 
@@ -234,10 +246,102 @@ mod tests {
     }
 
     #[test]
+    fn a_message_comes_without_the_descriptors_that_there_is_no_number_for() {
+        const THIS: &str = "a_message_comes_without_the_descriptors_that_there_is_no_number_for";
+        const ALONE: &str = "CHANNEL_TEST_ALONE";
+        if std::env::var_os(ALONE).is_none() {
+            // In a process of its own: the limit is the whole process's.
+            let mut alone = std::process::Command::new(std::env::current_exe().unwrap());
+            alone.args(["--exact", &format!("channel::tests::{THIS}")]).env(ALONE, "1");
+            let output = alone.output().unwrap();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+            return;
+        }
+        let (left, right, fd) = channels();
+        left.send(&"three".to_owned(), &[fd; 3]).unwrap();
+        let next = rustix::io::fcntl_dupfd_cloexec(fd, 0).unwrap();
+        let limit = Some(u64::try_from(std::os::fd::AsRawFd::as_raw_fd(&next)).unwrap() + 1);
+        drop(next);
+        let limit = rustix::process::Rlimit { current: limit, maximum: limit };
+        rustix::process::setrlimit(rustix::process::Resource::Nofile, limit).unwrap();
+        let received = right.receive().unwrap().unwrap();
+        assert_eq!((received.message.as_str(), received.descriptors.len()), ("three", 1));
+    }
+
+    #[test]
     fn deep_nesting_is_refused() {
         let (left, right) = pair().unwrap();
         let right = Channel::<(), Vec<String>>::new(right);
         rustix::io::write(left.as_fd(), &vec![0x81; 1000]).unwrap();
         assert!(matches!(right.receive(), Err(ChannelError::Malformed(_))));
+    }
+
+    /// A byte of what stands for a key, so that nothing but the key itself has the bytes in a row.
+    fn key_byte(index: usize) -> u8 {
+        u8::try_from((index * 37 + 11) % 251).unwrap()
+    }
+
+    /// Looks for that key in this process's own memory. Allocates nothing while it does, which could overwrite what it looks for.
+    struct Search {
+        maps: File,
+        memory: File,
+        list: String,
+        part: Vec<u8>,
+    }
+
+    impl Search {
+        const PART: usize = 1 << 20;
+        const KEY_BEGINNING: usize = 24;
+
+        fn new() -> Self {
+            let open = |name: &str| File::open(format!("/proc/self/{name}")).unwrap();
+            let (list, part) = (String::with_capacity(Self::PART), vec![0; Self::PART]);
+            Self { maps: open("maps"), memory: open("mem"), list, part }
+        }
+
+        fn finds_the_key(&mut self) -> bool {
+            // It would find its last finding.
+            self.part.fill(0);
+            self.list.clear();
+            self.maps.rewind().unwrap();
+            self.maps.read_to_string(&mut self.list).unwrap();
+            let number = |text: &str| u64::from_str_radix(text, 16).unwrap();
+            for line in self.list.lines().filter(|line| line.contains(" rw-p ")) {
+                let (start, end) = line.split_once(' ').unwrap().0.split_once('-').unwrap();
+                for at in (number(start)..number(end)).step_by(Self::PART - Self::KEY_BEGINNING) {
+                    // What other tests unmap meanwhile is no loss.
+                    let read = self.memory.read_at(&mut self.part, at).unwrap_or(0);
+                    if self.part[..read].windows(Self::KEY_BEGINNING).any(|window| {
+                        window[0] == key_byte(0)
+                            && window.iter().enumerate().all(|(at, byte)| *byte == key_byte(at))
+                    }) {
+                        return true;
+                    }
+                }
+            }
+            false
+        }
+    }
+
+    #[test]
+    fn a_key_that_was_sent_received_and_dropped_is_nowhere_in_memory() {
+        use crate::messages::SecurityIdentity;
+        let (left, right) = pair().unwrap();
+        let left = Channel::<SecurityIdentity, ()>::new(left);
+        let right = Channel::<(), SecurityIdentity>::new(right);
+        let identity = SecurityIdentity {
+            module_id: String::new(),
+            instance_id: String::new(),
+            role: String::new(),
+            ca_key: (0..185).map(key_byte).collect::<Vec<_>>().into(),
+            ca_chain: vec![vec![0; 1000].into(); 3],
+        };
+        let mut search = Search::new();
+        assert!(search.finds_the_key(), "else it finds nothing at all");
+        left.send(&identity, &[]).unwrap();
+        drop(identity);
+        assert!(!search.finds_the_key(), "sending leaves a copy");
+        drop(right.receive().unwrap().unwrap());
+        assert!(!search.finds_the_key(), "receiving leaves a copy");
     }
 }

@@ -3,6 +3,9 @@
 //! An enclave is a supervisor, a virtual machine process and a security module, each its own execution of
 //! `enclave-hypervisor`, joined by socketpairs. docs/architecture.md draws them.
 
+// Beside the lints of the workspace; tests may.
+#![cfg_attr(not(test), warn(clippy::string_slice))]
+
 pub mod arch;
 pub mod channel;
 pub mod child;

@@ -13,7 +13,6 @@ use attestation::pcr::{Measurements, Pcr};
 use eif::certificate::{CertificateError, SigningCertificate};
 use eif::header::{Flags, Header, SectionKind};
 use eif::load::{LoadError, Loaded, Placement, Sink};
-use eif::metadata::Metadata;
 use eif::reader::{ChecksumError, ReadError, Section};
 use eif::signature::{self, SignatureError};
 use thiserror::Error;
@@ -105,7 +104,7 @@ pub struct LoadedImage {
     pub timings: LoadTimings,
 }
 
-/// What is known of an image besides its measurements. Name and version are claims: nothing measures the metadata.
+/// What is known of an image besides its measurements. Not its metadata, which nothing measures and which is not even parsed here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageFacts {
     /// Bytes of the file.
@@ -114,10 +113,6 @@ pub struct ImageFacts {
     pub ramdisk_bytes: u64,
     /// Bytes of guest memory that it needs.
     pub memory_needed: u64,
-    /// Name from the metadata, if that can be read.
-    pub name: Option<String>,
-    /// Version from the metadata, if that can be read.
-    pub version: Option<String>,
 }
 
 /// How long the steps of loading took.
@@ -152,7 +147,8 @@ pub fn load(
 
     loaded.checksum.check()?;
     let pcr8 = check_signature(&loaded, required.as_ref(), options.at)?;
-    let memory_needed = kernel.memory_needed(ramdisks.map_or(0, |(_, length)| length));
+    let ramdisk_bytes = ramdisks.map_or(0, |(_, length)| length);
+    let memory_needed = kernel.memory_needed(ramdisk_bytes);
     let available = memory.ranges().iter().map(|range| range.length).sum();
     if memory_needed > available {
         return Err(BootError::MemoryTooSmall { needed: memory_needed, available }.into());
@@ -161,7 +157,7 @@ pub fn load(
     Ok(LoadedImage {
         measurements: Measurements { pcr8, ..loaded.measurements.clone() },
         boot: BootSpec { regions: memory.regions().to_vec(), entry },
-        image: facts(&loaded, length, ramdisks.map_or(0, |(_, length)| length), memory_needed),
+        image: ImageFacts { bytes: length, ramdisk_bytes, memory_needed },
         timings: LoadTimings { measuring: measured.duration_since(began), placing: measured.elapsed() },
     })
 }
@@ -195,12 +191,6 @@ fn check_signature(
         }
         _ => Ok(Some(found)),
     }
-}
-
-fn facts(image: &Loaded, bytes: u64, ramdisk_bytes: u64, memory_needed: u64) -> ImageFacts {
-    let metadata = image.metadata.as_deref().and_then(|section| Metadata::decode(section).ok());
-    let (name, version) = metadata.map(|metadata| (metadata.image_name, metadata.image_version)).unzip();
-    ImageFacts { bytes, ramdisk_bytes, memory_needed, name, version }
 }
 
 fn from_load(error: LoadError<LoadingError>) -> LoadingError {

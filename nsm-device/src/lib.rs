@@ -6,6 +6,9 @@
 //!
 //! [`protocol`] has both directions of the encoding, so that the guest's library speaks it as well.
 
+// Beside the lints of the workspace; tests may.
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::string_slice))]
+
 pub mod bank;
 pub mod module;
 pub mod protocol;

@@ -8,10 +8,14 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags};
 
+use zeroize::Zeroizing;
+
 use crate::error::{Failure, Result};
 
-/// The longest file here: a certificate in PEM is less than 2 KiB.
+/// The longest file that is read.
 const MAX_FILE_LEN: u64 = 64 * 1024;
+/// No file that is written here is longer: a certificate in PEM is less than 2 KiB.
+const USUAL_FILE_LEN: usize = 4096;
 /// Permission bits that group and others may not have.
 const OF_OTHERS: u32 = 0o077;
 const LOCK: &str = "pki.lock";
@@ -44,11 +48,11 @@ impl PrivateFolder {
         &self.path
     }
 
-    /// The text of one file in it.
+    /// The text of one file in it, wiped when dropped: it may be a key.
     ///
     /// # Errors
     /// If it cannot be opened, is no ordinary file of this user alone, or is too long.
-    pub(super) fn read(&self, name: &str) -> Result<String> {
+    pub(super) fn read(&self, name: &str) -> Result<Zeroizing<String>> {
         let path = self.path.join(name);
         let failed = |error: &io::Error| Failure::file("read", &path, error);
         // A FIFO in the file's place must not block the command.
@@ -60,7 +64,8 @@ impl PrivateFolder {
         if !file.metadata().map_err(|error| failed(&error))?.is_file() {
             return Err(failed(&io::Error::from(io::ErrorKind::InvalidData)));
         }
-        let mut text = String::new();
+        // Not to grow, which would leave a part of it behind.
+        let mut text = Zeroizing::new(String::with_capacity(USUAL_FILE_LEN));
         file.take(MAX_FILE_LEN).read_to_string(&mut text).map_err(|error| failed(&error))?;
         Ok(text)
     }

@@ -240,6 +240,21 @@ fn what_is_missing_or_wrong_is_named_and_leaves_no_image() {
 }
 
 #[test]
+fn a_release_brings_its_own_kernel_and_init() {
+    let user = User::new();
+    let root = rootfs(&user, "root");
+    let (program, folder) = enclave_alone();
+    fs::create_dir(folder.path().join("kernel")).unwrap();
+    fs::write(folder.path().join("kernel/bzImage"), kernel()).unwrap();
+    fs::write(folder.path().join("kernel/info.json"), r#"{"version":"6.12.0-here"}"#).unwrap();
+    fs::write(folder.path().join("enclave-init"), "init").unwrap();
+    let output = user.path("a.eif").to_str().unwrap().to_owned();
+    let arguments = ["build", "--output", &output, "--rootfs", &root, "--", "/a"];
+    let built = Ran::of(Command::new(program).args(arguments).env("HOME", user.path("home"))).succeeded();
+    assert!(built.stdout.contains("Linux 6.12.0-here"), "{built:#?}");
+}
+
+#[test]
 fn sources_of_later_versions_are_refused_with_a_way_round() {
     let user = User::new();
     for source in [["--oci", "a"], ["--image", "a"], ["--docker-archive", "a"], ["--dockerfile", "a"]] {

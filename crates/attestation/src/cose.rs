@@ -52,7 +52,7 @@ pub enum CoseError {
 #[must_use]
 pub fn sign(payload: &[u8], key: &PrivateKey) -> Option<Vec<u8>> {
     let signature: Signature = key.signer().try_sign(&signed_bytes(&PROTECTED_HEADER, payload)).ok()?;
-    let mut envelope = Writer::with_capacity(payload.len() + ENVELOPE_LEN);
+    let mut envelope = Writer::with_capacity(payload.len().saturating_add(ENVELOPE_LEN));
     envelope.array(4).bytes(&PROTECTED_HEADER).map(0).bytes(payload).bytes(&signature.to_bytes());
     Some(envelope.finish())
 }
@@ -112,7 +112,7 @@ impl SignedPayload {
 
 /// The Sig_structure of RFC 9052 section 4.4, with no external data.
 fn signed_bytes(protected_header: &[u8], payload: &[u8]) -> Vec<u8> {
-    let mut writer = Writer::with_capacity(payload.len() + 32);
+    let mut writer = Writer::with_capacity(payload.len().saturating_add(32));
     writer.array(4).text(CONTEXT).bytes(protected_header).bytes(&[]).bytes(payload);
     writer.finish()
 }

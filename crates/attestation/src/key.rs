@@ -12,8 +12,9 @@ use zeroize::Zeroizing;
 /// A P-384 public key that signatures are checked with.
 pub use p384::ecdsa::VerifyingKey as PublicKey;
 
-/// A P-384 private key. Wiped from memory when dropped; never printed.
-pub struct PrivateKey(SigningKey);
+/// A P-384 private key. Wiped from memory when dropped; never printed. Boxed, so that moving it copies a pointer and leaves no
+/// second key behind.
+pub struct PrivateKey(Box<SigningKey>);
 
 /// A key that could not be made, read or written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -35,7 +36,7 @@ impl PrivateKey {
     /// # Errors
     /// [`KeyError::Randomness`] if the generator fails.
     pub fn generate<R: TryCryptoRng + ?Sized>(rng: &mut R) -> Result<Self, KeyError> {
-        SigningKey::try_generate_from_rng(rng).map(Self).map_err(|_| KeyError::Randomness)
+        SigningKey::try_generate_from_rng(rng).map(Self::boxed).map_err(|_| KeyError::Randomness)
     }
 
     /// Reads the DER form that [`Self::to_pkcs8_der`] writes.
@@ -43,7 +44,7 @@ impl PrivateKey {
     /// # Errors
     /// [`KeyError::NotAPrivateKey`] for anything else.
     pub fn from_pkcs8_der(der: &[u8]) -> Result<Self, KeyError> {
-        SigningKey::from_pkcs8_der(der).map(Self).map_err(|_| KeyError::NotAPrivateKey)
+        SigningKey::from_pkcs8_der(der).map(Self::boxed).map_err(|_| KeyError::NotAPrivateKey)
     }
 
     /// Reads the PEM form ("BEGIN PRIVATE KEY").
@@ -51,7 +52,7 @@ impl PrivateKey {
     /// # Errors
     /// [`KeyError::NotAPrivateKey`] for anything else.
     pub fn from_pkcs8_pem(pem: &str) -> Result<Self, KeyError> {
-        SigningKey::from_pkcs8_pem(pem).map(Self).map_err(|_| KeyError::NotAPrivateKey)
+        SigningKey::from_pkcs8_pem(pem).map(Self::boxed).map_err(|_| KeyError::NotAPrivateKey)
     }
 
     /// The key as PKCS#8 DER, wiped when dropped.
@@ -74,6 +75,10 @@ impl PrivateKey {
     #[must_use]
     pub fn public_key(&self) -> &PublicKey {
         self.0.verifying_key()
+    }
+
+    fn boxed(key: SigningKey) -> Self {
+        Self(Box::new(key))
     }
 
     /// The key as the signer that p384 knows.

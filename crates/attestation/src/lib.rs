@@ -9,6 +9,9 @@
 //! - [`pki`]: the root of trust of your own: root, host, enclave CA and leaf certificates.
 //! - [`verify`]: the whole verification of a document, step by step.
 
+// Beside the lints of the workspace; tests may.
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::string_slice))]
+
 pub mod cbor;
 pub mod certificate;
 pub mod cose;

@@ -58,10 +58,11 @@ pub fn check_authorities(authorities: &[Certificate]) -> Result<(), PathError> {
     let root = authorities.first().ok_or(PathError::Empty)?;
     check_link(root, root, 0)?;
     for (position, certificate) in authorities.iter().enumerate() {
-        check_authority(certificate, position, authorities.len() - position - 1)?;
+        let below = authorities.len().saturating_sub(position).saturating_sub(1);
+        check_authority(certificate, position, below)?;
     }
     for (position, (issuer, subject)) in authorities.iter().zip(authorities.iter().skip(1)).enumerate() {
-        check_link(subject, issuer, position + 1)?;
+        check_link(subject, issuer, position.saturating_add(1))?;
     }
     Ok(())
 }

@@ -6,6 +6,9 @@
 //! [`load::load`] is the way in for whoever boots an image, [`load::measure`] for whoever only asks what it is,
 //! [`writer::Writer`] for whoever makes one.
 
+// Beside the lints of the workspace; tests may.
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::string_slice))]
+
 pub mod certificate;
 pub mod describe;
 pub mod fuzzing;

@@ -25,6 +25,9 @@ const SIGNED_REGISTER: u64 = 0;
 /// Most bytes reserved for a byte string on the word of its length alone.
 const BYTES_HINT: usize = 4096;
 
+/// Characters of the longest description of bytes that are none of ours.
+const MAX_ERROR_TEXT: usize = 200;
+
 /// Why an image's signature does not hold.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum SignatureError {
@@ -149,7 +152,8 @@ fn verify_cose(cose: &CoseSign1, certificate: &SigningCertificate) -> Result<(),
     if algorithm != Some(&expected) {
         let found = match algorithm {
             Some(RegisteredLabelWithPrivate::Assigned(algorithm)) => algorithm.to_i64().to_string(),
-            Some(other) => format!("{other:?}"),
+            Some(RegisteredLabelWithPrivate::PrivateUse(number)) => number.to_string(),
+            Some(RegisteredLabelWithPrivate::Text(_)) => "a text".to_owned(),
             None => "none".to_owned(),
         };
         return Err(SignatureError::Algorithm { expected: key.name(), found });
@@ -258,8 +262,9 @@ pub fn payload(pcr0: &Pcr) -> Vec<u8> {
     bytes
 }
 
+/// The beginning of what the decoder says: it quotes what it has read.
 fn encoding(error: impl fmt::Display) -> SignatureError {
-    SignatureError::Encoding(error.to_string())
+    SignatureError::Encoding(error.to_string().chars().take(MAX_ERROR_TEXT).collect())
 }
 
 /// A byte string, or an array of integers that stands for one.

@@ -204,6 +204,27 @@ fn each_flaw_has_its_name() {
 }
 
 #[test]
+fn what_is_wrong_is_told_in_few_words_however_much_was_written() {
+    // What an error quotes is escaped, which makes it several times as long.
+    let text = "\u{1}".repeat(32_000);
+    let certificate = Value::Map(vec![
+        (Value::from("signing_certificate"), Value::from(text.as_str())),
+        (Value::from("signature"), Value::Bytes(Vec::new())),
+    ]);
+    let algorithm = coset::RegisteredLabelWithPrivate::Text(text[..30_000].to_owned());
+    let algorithm = coset::Header { alg: Some(algorithm), ..coset::Header::default() };
+    let cose = CoseSign1Builder::new().protected(algorithm).payload(Vec::new()).build().to_vec().unwrap();
+    let cose = Value::Map(vec![
+        (Value::from("signing_certificate"), Value::Bytes(P384.to_vec())),
+        (Value::from("signature"), Value::Bytes(cose)),
+    ]);
+    for entry in [certificate, cose] {
+        let error = verify(&cbor(&Value::Array(vec![entry]))).unwrap_err();
+        assert!(error.to_string().len() < 1000, "{} bytes", error.to_string().len());
+    }
+}
+
+#[test]
 fn a_length_that_lies_costs_no_memory() {
     // An array of one map whose byte string claims 2^62 bytes.
     let mut section = b"\x81\xa2\x73signing_certificate\x5b\x40\0\0\0\0\0\0\0".to_vec();

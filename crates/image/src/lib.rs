@@ -4,6 +4,9 @@
 //! see [`cpio`] for how archives are made the same, and [`builder::BuildPlan::build_time`] for the one date in an image.
 //! No container tool, no daemon, no root needed; nothing is loaded into memory whole.
 
+// Beside the lints of the workspace; tests may.
+#![cfg_attr(not(test), warn(clippy::string_slice))]
+
 pub mod archive;
 pub mod builder;
 pub mod cpio;

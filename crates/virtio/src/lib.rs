@@ -10,6 +10,9 @@
 //! - [`IoVecs`] moves bytes between such chains and sockets without a copy;
 //! - [`mmio::MmioTransport`] is the state machine between the driver's register accesses and a device.
 
+// Beside the lints of the workspace; tests may.
+#![cfg_attr(not(test), warn(clippy::string_slice))]
+
 mod chain;
 mod device;
 mod guest_io;

@@ -13,6 +13,9 @@
 //! them; no packet from the guest waits for a buffer of the guest's; whatever a guest or a host program does, what is
 //! kept for it is bounded by [`limits`].
 
+// Beside the lints of the workspace; tests may.
+#![cfg_attr(not(test), warn(clippy::string_slice))]
+
 mod connection;
 mod credit;
 mod delivery;

@@ -206,10 +206,12 @@ impl Running {
             (ToVm::Connected { request }, Some(stream)) => {
                 self.arrivals.push(HostEvent::Connected { request: ConnectRequest(request), stream });
             }
-            (ToVm::Refused { request }, None) => {
+            // A stream that is missing found no number free in this process and is closed: the program at its other end sees that.
+            (ToVm::Connected { request } | ToVm::Refused { request }, None) => {
                 self.arrivals.push(HostEvent::Refused { request: ConnectRequest(request) });
             }
             (ToVm::Incoming, Some(stream)) => self.arrivals.push(HostEvent::Incoming { stream }),
+            (ToVm::Incoming, None) => {}
             (ToVm::Stop, None) => return Ok(Some(Asked::Stop)),
             _ => return Err(VmError::Protocol("a running machine does not expect it")),
         }

@@ -1,9 +1,10 @@
 //! vsock from the guest's first packet to what the supervisor hears.
 
 use enclave_hypervisor::exit_reason::ExitReason;
-use enclave_hypervisor::messages::{ApplicationEnd, FromVm};
+use enclave_hypervisor::messages::{ApplicationEnd, FromVm, ToVm};
 use vm_memory::{Bytes, GuestAddress};
 
+use crate::code::Code;
 use crate::driver::{Rings, drive};
 use crate::guest::{SMALL, can_run, load, start};
 use crate::vm_support::Memory;
@@ -84,17 +85,35 @@ fn the_heartbeat_is_reported_once() {
     assert_eq!(start(&memory, entry, 1, true).wait().reports, [FromVm::Heartbeat]);
 }
 
+/// A guest that asks for port 4711 of the host and resets the machine once it is answered.
+fn asks_for_a_port(memory: &Memory) -> Code {
+    prepare(memory, &[packet(3, 4711, REQUEST, b"")]);
+    // Until the device has used one receive buffer, the first: index 1, and the entry's descriptor 0 after it. The flags
+    // before it may ask for silence.
+    drive(VSOCK, QUEUES, &BOTH).wait_for(Rings::of(RECEIVE).used + 2, 1).reset()
+}
+
+#[test]
+fn a_stream_that_found_no_number_free_ends_nothing_but_itself() {
+    if !can_run() {
+        return;
+    }
+    let memory = Memory::new(SMALL);
+    let entry = load(&memory, &asks_for_a_port(&memory));
+    let vm = start(&memory, entry, 1, true);
+    vm.channel.send(&ToVm::Incoming, &[]).unwrap();
+    let FromVm::Connect { request, .. } = vm.next() else { panic!() };
+    vm.channel.send(&ToVm::Connected { request }, &[]).unwrap();
+    assert_eq!(vm.wait().reason, ExitReason::GuestReset);
+}
+
 #[test]
 fn a_port_that_the_supervisor_cannot_reach_is_refused_to_the_guest() {
     if !can_run() {
         return;
     }
     let memory = Memory::new(SMALL);
-    prepare(&memory, &[packet(3, 4711, REQUEST, b"")]);
-    // Until the device has used one receive buffer, the first: index 1, and the entry's descriptor 0 after it. The flags
-    // before it may ask for silence.
-    let code = drive(VSOCK, QUEUES, &BOTH).wait_for(Rings::of(RECEIVE).used + 2, 1).reset();
-    let entry = load(&memory, &code);
+    let entry = load(&memory, &asks_for_a_port(&memory));
     let ended = start(&memory, entry, 1, true).wait();
     assert!(matches!(ended.reports[..], [FromVm::Connect { port: 4711, .. }]), "{:?}", ended.reports);
     assert_eq!(Rings::of(RECEIVE).used_entry(&memory, 0), (0, 44));
