@@ -16,8 +16,8 @@ pub(crate) use self::attestation::{AttestCommand, Bytes, PkiCommand, PkiInitArgs
 pub(crate) use self::build::BuildArgs;
 pub(crate) use self::image::{EifCommand, EifFilesArgs, EifVerifyArgs};
 pub(crate) use self::lifecycle::{
-    DoctorArgs, Level,
-    ConnectArgs, CreateArgs, DescribeArgs, ImageArgs, NameArgs, RunArgs, StartArgs, TerminateArgs,
+    ConnectArgs, CreateArgs, DescribeArgs, DoctorArgs, ImageArgs, Level, NameArgs, RunArgs, StartArgs,
+    TerminateArgs,
 };
 
 /// Where files are, for the end of the top-level help.

@@ -93,7 +93,9 @@ fn parse(text: &str, path: &Path) -> Result<Config> {
         return Err(failure("huge_page_size_mib is 2 or 1024".to_owned()));
     }
     if config.users.as_deref().is_some_and(|users| user_range(users).is_none()) {
-        return Err(failure("users is a range of numbers without 0, such as \"2000000000-2000029999\"".to_owned()));
+        return Err(failure(
+            "users is a range of numbers without 0, such as \"2000000000-2000029999\"".to_owned(),
+        ));
     }
     if config.cgroup.as_ref().is_some_and(|path| !path.starts_with("/sys/fs/cgroup")) {
         return Err(failure("cgroup is a folder below /sys/fs/cgroup".to_owned()));

@@ -56,7 +56,8 @@ pub(crate) fn plan(args: &ImageArgs, debug: bool, start: bool, root: &RunRoot) -
         None => default_name(&path),
     };
     let cpus = cpus(args, &config, &others)?;
-    let containment = args.containment.or(config.containment).map_or_else(ContainmentMode::default, Into::into);
+    let containment =
+        args.containment.or(config.containment).map_or_else(ContainmentMode::default, Into::into);
     if containment == ContainmentMode::Off {
         output::tell(
             "warning: containment is off: this enclave's processes keep all rights of the user who starts it. For debugging only.",
@@ -65,7 +66,8 @@ pub(crate) fn plan(args: &ImageArgs, debug: bool, start: bool, root: &RunRoot) -
     // The certificates take about as long as the supervisor's own start: they do not wait for each other.
     let (supervisor, (enclave_id, identity)) = thread::scope(|scope| {
         let identity = scope.spawn(identity);
-        let supervisor = client::supervisor_program().and_then(|program| Supervisor::spawn(&program, containment));
+        let supervisor =
+            client::supervisor_program().and_then(|program| Supervisor::spawn(&program, containment));
         let supervisor = supervisor.map_err(client_failure)?;
         let identity = identity.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         Ok::<_, Failure>((supervisor, identity))

@@ -288,7 +288,7 @@ mod tests {
 
     fn read_all(folder: &EnclaveFolder) -> Vec<u8> {
         let mut bytes = Vec::new();
-        LogReader::open(&folder).unwrap().read_to_end(&mut bytes).unwrap();
+        LogReader::open(folder).unwrap().read_to_end(&mut bytes).unwrap();
         bytes
     }
 

@@ -83,7 +83,8 @@ impl Child {
         let child = || rustix::process::waitid(WaitId::PidFd(self.ending.as_fd()), WaitIdOptions::EXITED);
         let ended = rustix::io::retry_on_intr(child)?.ok_or(io::ErrorKind::NotFound)?;
         // As wait(2) has it: the status in the second byte, a signal in the first.
-        let raw = ended.exit_status().map_or(0, |status| status << 8) | ended.terminating_signal().unwrap_or(0);
+        let raw =
+            ended.exit_status().map_or(0, |status| status << 8) | ended.terminating_signal().unwrap_or(0);
         Ok(ExitStatus::from_raw(raw))
     }
 }
@@ -111,8 +112,7 @@ pub fn spawn(
     standard_error: BorrowedFd<'_>,
 ) -> io::Result<Child> {
     let privileged = capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_ADMIN));
-    let namespaces =
-        if privileged { libc::CLONE_NEWPID } else { libc::CLONE_NEWPID | libc::CLONE_NEWUSER };
+    let namespaces = if privileged { libc::CLONE_NEWPID } else { libc::CLONE_NEWPID | libc::CLONE_NEWUSER };
     let plan = Plan::new(program, arguments, descriptors, standard_error)?;
     plan.start(namespaces).or_else(|_not_allowed| plan.start(0))
 }
@@ -144,7 +144,8 @@ impl Plan {
     ) -> io::Result<Self> {
         let null = null()?;
         let streams = [null.as_fd(), null.as_fd(), standard_error];
-        let copy = |descriptor: &BorrowedFd<'_>| rustix::io::fcntl_dupfd_cloexec(descriptor, CLEAR_OF_TARGETS);
+        let copy =
+            |descriptor: &BorrowedFd<'_>| rustix::io::fcntl_dupfd_cloexec(descriptor, CLEAR_OF_TARGETS);
         let moves = streams
             .iter()
             .chain(descriptors)

@@ -16,7 +16,13 @@ pub fn supervisor() -> SystemCalls {
     calls
         // Files of its folder, the only one within reach: state, log, console.
         .allow(&[libc::SYS_open, libc::SYS_openat, libc::SYS_unlinkat, libc::SYS_renameat, libc::SYS_flock])
-        .allow(&[libc::SYS_fstat, libc::SYS_statx, libc::SYS_newfstatat, libc::SYS_getdents64, libc::SYS_lseek])
+        .allow(&[
+            libc::SYS_fstat,
+            libc::SYS_statx,
+            libc::SYS_newfstatat,
+            libc::SYS_getdents64,
+            libc::SYS_lseek,
+        ])
         // Host programs and commands: taken, reached, told apart.
         .allow_if(libc::SYS_socket, &[Argument::Is(0, unsigned(libc::AF_UNIX))])
         .allow_if(libc::SYS_socketpair, &[Argument::Is(0, unsigned(libc::AF_UNIX))])

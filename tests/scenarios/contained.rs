@@ -97,7 +97,8 @@ fn descriptors(pid: u32) -> Vec<String> {
 #[ignore = "needs a KVM that can run a kernel"]
 fn the_processes_hold_nothing_but_what_they_need() {
     let user = User::new();
-    let enclave = Start::new(&image::demo(), "contained").cpus(2).with(&["--containment", "require"]).run(&user);
+    let enclave =
+        Start::new(&image::demo(), "contained").cpus(2).with(&["--containment", "require"]).run(&user);
     let [supervisor, machine, security_module] = processes(enclave.supervisor());
     assert_contained(supervisor, &FOLDER, true);
     for pid in [machine, security_module] {
@@ -185,7 +186,8 @@ fn an_enclave_has_a_cgroup_with_bounds() {
     let memory: u64 = value("memory.max").parse().unwrap();
     assert!((256 << 20..640 << 20).contains(&memory), "{memory}");
     assert_eq!(value("memory.swap.max"), "0");
-    let (tasks, now): (u64, u64) = (value("pids.max").parse().unwrap(), value("pids.current").parse().unwrap());
+    let (tasks, now): (u64, u64) =
+        (value("pids.max").parse().unwrap(), value("pids.current").parse().unwrap());
     assert!(now < tasks && tasks < 64, "{now} of {tasks}");
     let _ended = enclave.terminate().success();
     assert!(!cgroup.exists());
@@ -229,7 +231,10 @@ fn what_is_required_and_missing_keeps_an_enclave_from_starting() {
     let described = lenient.describe();
     assert_eq!(described["Containment"], "PARTIAL");
     let missing = described["ContainmentMissing"].as_array().unwrap();
-    assert!(missing.iter().any(|line| line.as_str().unwrap().starts_with("supervisor: cgroup: ")), "{missing:?}");
+    assert!(
+        missing.iter().any(|line| line.as_str().unwrap().starts_with("supervisor: cgroup: ")),
+        "{missing:?}"
+    );
     let _ended = lenient.terminate().success();
 }
 

@@ -13,7 +13,7 @@ const NEWEST: ABI = ABI::V6;
 
 /// Denies everything. Tells how much of that the kernel took.
 pub(crate) fn deny_all() -> Result<RulesetStatus, RulesetError> {
-    Ok(denying(Scope::from_all(NEWEST).into())?.restrict_self()?.ruleset)
+    Ok(denying(Scope::from_all(NEWEST))?.restrict_self()?.ruleset)
 }
 
 /// Denies everything but plain files and sockets in one folder, and signals: the processes that this one ends were started

@@ -19,8 +19,7 @@ pub enum Measure {
 
 impl Measure {
     /// All that there are.
-    pub const ALL: [Self; 5] =
-        [Self::User, Self::ProcessIds, Self::Namespaces, Self::Landlock, Self::Cgroup];
+    pub const ALL: [Self; 5] = [Self::User, Self::ProcessIds, Self::Namespaces, Self::Landlock, Self::Cgroup];
 }
 
 impl fmt::Display for Measure {

@@ -57,7 +57,8 @@ fn only_the_given_descriptors_are_kept() {
         dies_with_parent: false,
         writes_files: true,
         locks_memory: false,
-        isolated: false,
+        traceable: false,
+        isolation: None,
     };
     assert!(containment.enter().unwrap().is_empty());
     assert_eq!(descriptors(), [0, 1, 2]);
@@ -75,7 +76,8 @@ fn dumps_tracing_privileges_and_files_are_given_up() {
         dies_with_parent: true,
         writes_files: false,
         locks_memory: true,
-        isolated: false,
+        traceable: false,
+        isolation: None,
     };
     assert!(containment.enter().unwrap().is_empty());
     assert_eq!(rustix::process::dumpable_behavior().unwrap(), rustix::process::DumpableBehavior::NotDumpable);

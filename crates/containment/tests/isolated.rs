@@ -3,14 +3,15 @@
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, Output};
 
-use containment::{Argument, Containment, Measure, Missing, SystemCalls};
+use containment::{Argument, Containment, Isolation, Measure, Missing, Root, SystemCalls, User};
 use rustix::io::Errno;
-use rustix::process::{geteuid, getppid, test_kill_process};
+use rustix::process::{Uid, getegid, geteuid, getgid, getgroups, getppid, getuid, test_kill_process};
 use rustix::thread::{CapabilitySet, capabilities, capability_is_in_bounding_set};
 
 /// Tells this test binary to be the contained process, and where the outer one listens.
@@ -45,7 +46,8 @@ fn enter() -> Vec<Missing> {
         dies_with_parent: true,
         writes_files: false,
         locks_memory: false,
-        isolated: true,
+        traceable: false,
+        isolation: Some(Isolation { root: Root::Empty, user: None }),
     };
     containment.enter().unwrap()
 }
@@ -126,6 +128,69 @@ fn an_ordinary_user_s_process_reaches_nothing_either() {
     };
     let output = run_alone("an_ordinary_user_s_process_reaches_nothing_either", &targets, become_ordinary);
     assert_passed(&output);
+}
+
+/// As the supervisor: one folder is left to the process, and nothing beside or above it.
+#[test]
+fn a_folder_is_all_that_is_left_of_the_host_s_files() {
+    if let Some(path) = role() {
+        let folder = fs::File::open(&path).unwrap();
+        let isolation = Isolation { root: Root::Folder(folder.as_fd()), user: None };
+        let missing = isolation.enter().unwrap();
+        drop(folder);
+        fs::write("new", "written").unwrap();
+        assert_eq!(fs::read_to_string("kept").unwrap(), "before");
+        let _listener = UnixListener::bind("socket").unwrap();
+        fs::rename("new", "renamed").unwrap();
+        fs::remove_file("kept").unwrap();
+        if why_missing(&missing, Measure::Landlock).is_none() {
+            assert!(fs::create_dir("folder").is_err(), "only files are made");
+            assert!(std::os::unix::fs::symlink("/etc", "link").is_err());
+        }
+        if why_missing(&missing, Measure::Namespaces).is_none() {
+            for outside in ["/etc/passwd", "../outside", "/proc/self/status", &format!("{path}/renamed")] {
+                assert!(fs::read(outside).is_err(), "{outside}");
+            }
+        }
+        return;
+    }
+    let parent = tempfile::tempdir().unwrap();
+    let folder = parent.path().join("inside");
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("kept"), "before").unwrap();
+    fs::write(parent.path().join("outside"), "not its own").unwrap();
+    assert_passed(&run_alone(
+        "a_folder_is_all_that_is_left_of_the_host_s_files",
+        folder.to_str().unwrap(),
+        |_| {},
+    ));
+    assert_eq!(fs::read_to_string(folder.join("renamed")).unwrap(), "written");
+    assert!(!folder.join("kept").exists());
+}
+
+/// A process that root starts becomes a user and group of its own, whom only the user it was told may end.
+#[test]
+fn a_user_of_its_own_has_nothing_of_root_s() {
+    const ITS_OWN: u32 = 1_999_998_001;
+    const ENDS_IT: u32 = 1_999_998_000;
+    if !geteuid().is_root() {
+        println!("SKIPPED a_user_of_its_own_has_nothing_of_root_s: it takes root");
+        return;
+    }
+    if role().is_some() {
+        let user = Some(User { id: ITS_OWN, ended_by: ENDS_IT });
+        Isolation { root: Root::Empty, user }.enter().unwrap();
+        assert_eq!((geteuid().as_raw(), getuid().as_raw()), (ITS_OWN, ITS_OWN));
+        assert_eq!((getegid().as_raw(), getgid().as_raw()), (ITS_OWN, ITS_OWN));
+        assert_eq!(getgroups().unwrap(), []);
+        let sets = capabilities(None).unwrap();
+        assert!(sets.permitted.is_empty() && sets.effective.is_empty());
+        // Root is not to be had back.
+        assert!(rustix::thread::set_thread_uid(Uid::ROOT).is_err());
+        assert!(rustix::thread::set_thread_groups(&[]).is_err());
+        return;
+    }
+    assert_passed(&run_alone("a_user_of_its_own_has_nothing_of_root_s", "contained", |_| {}));
 }
 
 /// What the test harness itself needs to end.

@@ -126,7 +126,11 @@ fn clean(
 }
 
 /// Removes the folder of an enclave of which no process is left, and its cgroup: without a path, the one it would have by default.
-pub(super) fn remove(folder: EnclaveFolder, lock: &RootLock, cgroup: Option<&Path>) -> Result<(), RunDirError> {
+pub(super) fn remove(
+    folder: EnclaveFolder,
+    lock: &RootLock,
+    cgroup: Option<&Path>,
+) -> Result<(), RunDirError> {
     let enclave_id = folder.path().file_name().unwrap_or_default().to_owned();
     folder.remove(lock)?;
     let cgroup = match cgroup {

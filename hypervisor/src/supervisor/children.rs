@@ -109,8 +109,7 @@ impl Children {
         let kvm = spawner.open_kvm().map_err(|error| without_kvm(&error))?;
         let start = |role: Role, user: Option<User>, packets: &OwnedFd| {
             let (ours, theirs) = pair()?;
-            let process =
-                ChildProcess::start(spawner, role, mode, user, &[theirs.as_fd(), packets.as_fd()])?;
+            let process = ChildProcess::start(spawner, role, mode, user, &[theirs.as_fd(), packets.as_fd()])?;
             io::Result::Ok(Connected { process, channel: ours })
         };
         let failed = |what: &str| {

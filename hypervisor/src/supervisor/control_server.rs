@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Instant;
 
-use rustix::io::Errno;
 use rustix::net::{SocketFlags, SocketType};
 
 use crate::control::{Envelope, Reply, Request};
@@ -12,6 +12,7 @@ use crate::description::Description;
 use crate::launch::{LaunchEvent, PROTOCOL_VERSION};
 use crate::run_dir::CONTROL_SOCKET;
 use crate::supervisor::link::{Heard, Link};
+use crate::supervisor::listener::Listener;
 use crate::supervisor::poller::{Interest, Poller, Source};
 use crate::unix_socket;
 
@@ -24,7 +25,7 @@ const MAX_WAITING: usize = 16;
 /// The control socket and its connections.
 #[derive(Debug)]
 pub(super) struct ControlServer {
-    listener: OwnedFd,
+    listener: Listener,
     owner: Owner,
     conversations: BTreeMap<u32, Conversation>,
     next: u32,
@@ -72,17 +73,13 @@ struct Conversation {
 impl ControlServer {
     /// Listens on `control.sock` in the working directory, which is the enclave's folder, for `owner` and root.
     pub(super) fn listen(owner: Owner) -> io::Result<Self> {
-        let listener = unix_socket::listen_here(CONTROL_SOCKET, SocketType::SEQPACKET)?;
+        let listener = Listener::new(unix_socket::listen_here(CONTROL_SOCKET, SocketType::SEQPACKET)?);
         Ok(Self { listener, owner, conversations: BTreeMap::new(), next: 0 })
     }
 
     /// Takes a new connection. Others than the enclave's owner and root are turned away.
     pub(super) fn accept(&mut self, poller: &Poller) -> io::Result<()> {
-        let socket = match rustix::net::accept_with(&self.listener, SocketFlags::CLOEXEC) {
-            Ok(socket) => socket,
-            Err(Errno::AGAIN | Errno::INTR | Errno::CONNABORTED) => return Ok(()),
-            Err(errno) => return Err(errno.into()),
-        };
+        let Some(socket) = self.listener.accept(SocketFlags::empty())? else { return Ok(()) };
         if !self.owner.admits(unix_socket::peer_user(socket.as_fd())?) {
             return Ok(());
         }
@@ -178,6 +175,11 @@ impl ControlServer {
             let interest = Interest { read: true, write };
             !ended && poller.change(&conversation.link, Source::Conversation(*number), interest).is_ok()
         });
+    }
+
+    /// When the listener is to be looked at again, if it cannot accept for now.
+    pub(super) fn rests_until(&mut self) -> Option<Instant> {
+        self.listener.rests_until()
     }
 
     /// Whether replies still wait to be taken.

@@ -18,6 +18,9 @@ const STOP_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long commands may take to read the last that they are told.
 const FAREWELL_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Characters of the longest text about an end.
+const MAX_DETAIL: usize = 4096;
+
 /// Lines of the console that a failed start shows.
 const TAIL_LINES: usize = 30;
 
@@ -42,6 +45,8 @@ impl Supervisor {
         if self.end.is_some() {
             return;
         }
+        // Whoever caused it may have had a hand in the text: a message of the protocol has room for it.
+        let detail: String = detail.chars().take(MAX_DETAIL).collect();
         self.place.log.line(&format!("ending: {reason} {detail}"));
         self.end = Some(End {
             reason,
@@ -186,13 +191,17 @@ impl Supervisor {
     }
 
     /// Asks the poller for what the links need now.
-    pub(super) fn watch_links(&self) -> std::io::Result<()> {
+    pub(super) fn watch_links(&mut self) -> std::io::Result<()> {
         use crate::supervisor::poller::{Interest, Source};
+        let commands = Interest { read: self.place.control.rests_until().is_none(), write: false };
+        self.poller.change(&self.place.control, Source::Control, commands)?;
+        let rests = self.place.sockets.rests_until().is_some();
         if let Some(machine) = self.machine.as_ref().filter(|machine| !machine.link.has_ended()) {
             let read = machine.budget.paused_until().is_none() && machine.link.has_room();
             let interest = Interest { read, write: machine.link.is_waiting() };
             self.poller.change(&machine.link, Source::Machine, interest)?;
-            let accept = machine.protocol.has_started() && self.end.is_none() && machine.link.has_room();
+            let accept =
+                machine.protocol.has_started() && self.end.is_none() && machine.link.has_room() && !rests;
             self.poller.change(
                 &self.place.sockets,
                 Source::Vsock,

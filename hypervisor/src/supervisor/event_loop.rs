@@ -1,10 +1,12 @@
 //! The supervisor's one loop: what happened, and who deals with it.
 
+use std::io;
 use std::os::fd::AsFd;
 use std::time::Instant;
 
 use rustix::io::Errno;
 
+use crate::channel::ChannelError;
 use crate::console_log::printable;
 use crate::control::{Reply, Request};
 use crate::description::Flags;
@@ -44,7 +46,8 @@ impl Supervisor {
             self.watch_links()?;
             self.place.control.settle(&self.poller);
             let resume = self.machine.as_ref().and_then(|machine| machine.budget.paused_until());
-            let wake = [self.deadline, resume].into_iter().flatten().min();
+            let rested = [self.place.control.rests_until(), self.place.sockets.rests_until()];
+            let wake = [self.deadline, resume].into_iter().chain(rested).flatten().min();
             for source in self.poller.wait(wake)? {
                 self.handle(source);
             }
@@ -139,7 +142,19 @@ impl Supervisor {
             let Some(machine) = &mut self.machine else {
                 return;
             };
-            if machine.link.flush().is_err() || !machine.link.has_room() || !machine.budget.take() {
+            match machine.link.flush() {
+                Ok(()) => {}
+                // It has ended: what it said last is read, then its end shows.
+                Err(ChannelError::Io(error))
+                    if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {
+                }
+                // Nothing could be told to it any more, and nobody would notice.
+                Err(error) => {
+                    self.place.log.line(&format!("virtual machine process: {error}"));
+                    return self.machine_broke_rules(&Violation("nothing can be sent to it"));
+                }
+            }
+            if !machine.link.has_room() || !machine.budget.take() {
                 return;
             }
             match machine.link.receive() {

@@ -5,34 +5,36 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Instant;
 
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, SocketType};
 
 use crate::description::{MAX_VSOCK_PROBLEMS, VsockProblem};
 use crate::run_dir::{EnclaveFolder, VSOCK_SOCKET};
+use crate::supervisor::listener::Listener;
 use crate::unix_socket;
 
 /// The listening socket and what was found wrong with others.
 #[derive(Debug)]
 pub(super) struct HostSockets {
-    listener: OwnedFd,
+    listener: Listener,
 }
 
 impl HostSockets {
     /// Listens on `vsock.sock` in the working directory, which is the enclave's folder.
     pub(super) fn listen() -> io::Result<Self> {
-        Ok(Self { listener: unix_socket::listen_here(VSOCK_SOCKET, SocketType::STREAM)? })
+        Ok(Self { listener: Listener::new(unix_socket::listen_here(VSOCK_SOCKET, SocketType::STREAM)?) })
     }
 
     /// A host program's connection, if one waits. `Err` if there are no descriptors left, for example.
-    pub(super) fn accept(&self) -> io::Result<Option<OwnedFd>> {
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        match rustix::net::accept_with(&self.listener, flags) {
-            Ok(stream) => Ok(Some(stream)),
-            Err(Errno::AGAIN | Errno::INTR | Errno::CONNABORTED) => Ok(None),
-            Err(errno) => Err(errno.into()),
-        }
+    pub(super) fn accept(&mut self) -> io::Result<Option<OwnedFd>> {
+        self.listener.accept(SocketFlags::NONBLOCK)
+    }
+
+    /// When it is to be looked at again, if it cannot accept for now.
+    pub(super) fn rests_until(&mut self) -> Option<Instant> {
+        self.listener.rests_until()
     }
 
     /// A stream to the host program that stands for `port` in the working directory, which is `folder`, or what is wrong and what

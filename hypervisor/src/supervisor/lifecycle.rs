@@ -64,6 +64,8 @@ pub(super) struct Security {
     /// Before the process: its end is what ends the process, and dropping that waits for it.
     pub(super) link: Link<ToSecurityModule, FromSecurityModule>,
     pub(super) process: ChildProcess,
+    /// It has told what its containment lacks.
+    told: bool,
     /// It has accepted its identity.
     ready: bool,
     /// It has accepted the measurements.
@@ -196,8 +198,14 @@ impl Supervisor {
             return;
         };
         match message {
-            FromSecurityModule::Contained { missing } => {
+            // Before anything else, and once: each is written to the state file.
+            FromSecurityModule::Contained { missing } if !security.ready && !security.told => {
+                security.told = true;
                 self.containment_lacks(Role::SecurityModule, missing);
+            }
+            FromSecurityModule::Contained { .. } => {
+                let why = "the security module told of its containment out of order".to_owned();
+                self.begin_end(ExitReason::SecurityModuleKilled, why);
             }
             FromSecurityModule::Ready => {
                 security.ready = true;
@@ -378,7 +386,7 @@ fn watch_security(child: Connected, poller: &Poller) -> io::Result<Security> {
     poller.add(&link, Source::Security, Interest::READ)?;
     poller.add(process.exit(), Source::SecurityExit, Interest::READ)?;
     poller.add(process.words(), Source::SecurityWords, Interest::READ)?;
-    Ok(Security { link, process, ready: false, locked: false })
+    Ok(Security { link, process, told: false, ready: false, locked: false })
 }
 
 fn watch_machine(child: Connected, poller: &Poller) -> io::Result<Machine> {

@@ -17,6 +17,7 @@ mod host_sockets;
 mod image;
 mod lifecycle;
 mod link;
+mod listener;
 mod log;
 mod machine_protocol;
 mod poller;

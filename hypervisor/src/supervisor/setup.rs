@@ -5,9 +5,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::AsFd;
 
-use containment::{
-    Cgroup, CgroupLimits, ContainmentError, Isolation, Measure, Missing, Root, SystemCalls,
-};
+use containment::{Cgroup, CgroupLimits, ContainmentError, Isolation, Measure, Missing, Root, SystemCalls};
 
 use attestation::identity::{EnclaveId, IdentityError, Role};
 use attestation::pcr::{Measurements, Pcr};

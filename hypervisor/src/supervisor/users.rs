@@ -75,7 +75,8 @@ impl UserClaim {
 
 fn claim(first: u32) -> io::Result<Option<OwnedFd>> {
     let address = SocketAddrUnix::new_abstract_name(format!("enclave-user-{first}").as_bytes())?;
-    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
+    let socket =
+        rustix::net::socket_with(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
     match rustix::net::bind(&socket, &address) {
         Ok(()) => Ok(Some(socket)),
         Err(Errno::ADDRINUSE) => Ok(None),
@@ -94,7 +95,9 @@ mod tests {
         let nobody = BTreeSet::new();
         let first = UserClaim::take(RANGE, &nobody).unwrap();
         let second = UserClaim::take(RANGE, &nobody).unwrap();
-        let ids = |claim: &UserClaim| [claim.supervisor(), claim.machine(), claim.security_module()].map(|user| user.id);
+        let ids = |claim: &UserClaim| {
+            [claim.supervisor(), claim.machine(), claim.security_module()].map(|user| user.id)
+        };
         assert_eq!(ids(&first), [1_999_999_000, 1_999_999_001, 1_999_999_002]);
         assert_eq!(ids(&second), [1_999_999_003, 1_999_999_004, 1_999_999_005]);
         drop(first);
@@ -112,7 +115,10 @@ mod tests {
     fn ranges_with_root_or_without_room_are_refused() {
         for (first, last) in [(0, 10), (5, 4), (5, 6), (u32::MAX - 2, u32::MAX)] {
             let range = UserRange { first, last };
-            assert!(matches!(UserClaim::take(range, &BTreeSet::new()), Err(UsersError::Range(..))), "{first}-{last}");
+            assert!(
+                matches!(UserClaim::take(range, &BTreeSet::new()), Err(UsersError::Range(..))),
+                "{first}-{last}"
+            );
         }
     }
 }

@@ -39,7 +39,8 @@ fn main() -> ExitCode {
             security_module::serve(supervisor, machine, missing).unwrap();
         }
         Some("vm") => {
-            let (supervisor, security_module) = (supervisor_socket(), take_socket(SECURITY_MODULE_FD).unwrap());
+            let (supervisor, security_module) =
+                (supervisor_socket(), take_socket(SECURITY_MODULE_FD).unwrap());
             stand_in::play(supervisor, security_module, Options::of_this_process().unwrap().user);
         }
         Some("stranger") => return processes::stranger(supervisor_socket()),

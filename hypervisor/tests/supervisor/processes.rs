@@ -59,17 +59,18 @@ fn sigterm_stops_the_loading_of_a_large_image() {
     let image = image_with_ramdisk(RAMDISK, &world);
     let mut watched = None;
     let mut read = 0;
-    let launched = Supervisor::spawn(&world.program, ContainmentMode::On).unwrap().launch(&spec, &image, &mut |event| {
-        if let LaunchEvent::Loading { done, .. } = event {
-            read = *done;
-            watched.get_or_insert_with(|| {
-                let supervisor = own_supervisor();
-                let watched = Watched::new(supervisor);
-                kill_process(supervisor, Signal::TERM).unwrap();
-                watched
-            });
-        }
-    });
+    let launched =
+        Supervisor::spawn(&world.program, ContainmentMode::On).unwrap().launch(&spec, &image, &mut |event| {
+            if let LaunchEvent::Loading { done, .. } = event {
+                read = *done;
+                watched.get_or_insert_with(|| {
+                    let supervisor = own_supervisor();
+                    let watched = Watched::new(supervisor);
+                    kill_process(supervisor, Signal::TERM).unwrap();
+                    watched
+                });
+            }
+        });
     match launched {
         Err(LaunchError::Failed(failure)) => assert_eq!(failure.reason, ExitReason::Signalled, "{failure:?}"),
         other => panic!("{other:?}"),

@@ -4,12 +4,12 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
+use containment::User;
 use enclave_hypervisor::channel::{Channel, Received};
 use enclave_hypervisor::exit_reason::ExitReason;
 use enclave_hypervisor::messages::{ApplicationEnd, FromVm, ToSecurityModule, ToVm};
 use enclave_hypervisor::spawn::{Child, Program, spawn};
 use enclave_hypervisor::supervisor::ChildSpawner;
-use containment::User;
 use nsm_device::protocol::Request;
 use rustix::net::{RecvFlags, SendFlags};
 use rustix::process::Uid;
@@ -89,8 +89,7 @@ pub(crate) fn play(supervisor: OwnedFd, security_module: OwnedFd, user: Option<U
         "exits" | "claims" => {
             boot(&channel);
             say(&FromVm::Heartbeat);
-            let end =
-                if part == "exits" { ApplicationEnd::Exited(7) } else { ApplicationEnd::Signalled(9) };
+            let end = if part == "exits" { ApplicationEnd::Exited(7) } else { ApplicationEnd::Signalled(9) };
             say(&FromVm::ApplicationEnded(end));
             say(&ended(ExitReason::GuestReset));
         }
