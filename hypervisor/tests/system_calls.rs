@@ -6,7 +6,9 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Output};
 
 use containment::SystemCalls;
-use enclave_hypervisor::system_calls::{attendant, device, machine, security_module, virtual_cpu};
+use enclave_hypervisor::system_calls::{
+    attendant, device, machine, security_module, supervisor, virtual_cpu,
+};
 
 /// Tells this test binary to be the process that makes the call.
 const ROLE: &str = "SYSTEM_CALLS_TEST_ROLE";
@@ -21,7 +23,8 @@ const KVM_CREATE_VM: libc::c_long = 0xae01;
 const KVM_RUN: libc::c_long = 0xae80;
 
 type List = (&'static str, fn() -> SystemCalls);
-const LISTS: [List; 5] = [
+const LISTS: [List; 6] = [
+    ("supervisor", supervisor),
     ("security module", security_module),
     ("machine", machine),
     ("attendant", attendant),
@@ -34,8 +37,8 @@ type Call = (&'static str, libc::c_long, [libc::c_long; 3]);
 
 /// What no thread may do, whatever the arguments.
 const NEVER: [Call; 16] = [
-    ("a socket", libc::SYS_socket, [1, 1, 0]),
-    ("a connection", libc::SYS_connect, [NONE, 0, 0]),
+    ("an internet socket", libc::SYS_socket, [2, 1, 0]),
+    ("a vsock socket", libc::SYS_socket, [40, 1, 0]),
     ("a program", libc::SYS_execve, [0, 0, 0]),
     ("a program by descriptor", libc::SYS_execveat, [NONE, 0, 0]),
     ("a process", libc::SYS_fork, [0, 0, 0]),
@@ -53,11 +56,19 @@ const NEVER: [Call; 16] = [
 ];
 
 /// What some may do: the call, and who.
-const SOMETIMES: [(Call, &[&str]); 4] = [
+const SOMETIMES: [(Call, &[&str]); 8] = [
+    // A type that there is not.
+    (("a Unix socket", libc::SYS_socket, [1, 99, 0]), &["supervisor"]),
+    (("a connection", libc::SYS_connect, [NONE, 0, 0]), &["supervisor"]),
+    (("a file's removal", libc::SYS_unlinkat, [NONE, 0, 0]), &["supervisor"]),
+    (("a child's end", libc::SYS_pidfd_send_signal, [NONE, 9, 0]), &["supervisor"]),
     (("a virtual machine", libc::SYS_ioctl, [NONE, KVM_CREATE_VM, 0]), &["machine"]),
     (("running a guest", libc::SYS_ioctl, [NONE, KVM_RUN, 0]), &["machine", "virtual CPU"]),
-    (("an event", libc::SYS_eventfd2, [0, NONE, 0]), &["machine"]),
-    (("reading", libc::SYS_read, [NONE, 0, 0]), &["machine", "attendant", "virtual CPU", "device"]),
+    (("an event", libc::SYS_eventfd2, [0, NONE, 0]), &["supervisor", "machine"]),
+    (
+        ("reading", libc::SYS_read, [NONE, 0, 0]),
+        &["supervisor", "machine", "attendant", "virtual CPU", "device"],
+    ),
 ];
 
 fn make((_, number, [a, b, c]): Call) {

@@ -12,6 +12,7 @@
 
 mod attestation;
 mod boot;
+mod containment;
 mod exits;
 mod loading;
 mod memory;
@@ -22,12 +23,13 @@ mod vsock;
 
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
-    let parts: [(&str, fn()); 5] = [
+    let parts: [(&str, fn()); 6] = [
         ("loading", loading::measure),
         ("boot", boot::measure),
         ("memory", memory::measure),
         ("attestation", attestation::measure),
         ("vsock", vsock::measure),
+        ("containment", containment::measure),
     ];
     for (name, measure) in parts {
         if wanted.is_empty() || wanted.iter().any(|word| word == name) {

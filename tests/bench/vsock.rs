@@ -19,11 +19,11 @@ const ROUND_TRIPS: u32 = 1000;
 const CONNECTIONS: u32 = 200;
 
 /// What one host achieves.
-struct Figures {
-    to_guest: Duration,
-    to_host: Duration,
-    round_trips: Duration,
-    connections: Duration,
+pub(crate) struct Figures {
+    pub(crate) to_guest: Duration,
+    pub(crate) to_host: Duration,
+    pub(crate) round_trips: Duration,
+    pub(crate) connections: Duration,
 }
 
 fn line(mut stream: impl Read) -> String {
@@ -35,7 +35,8 @@ fn line(mut stream: impl Read) -> String {
     String::from_utf8(text).unwrap()
 }
 
-fn exercise<S>(mut connect: impl FnMut() -> S) -> Figures
+/// Sends, receives, asks and connects, by connections to the demo application.
+pub(crate) fn exercise<S>(mut connect: impl FnMut() -> S) -> Figures
 where
     for<'a> &'a S: Read + Write,
 {
