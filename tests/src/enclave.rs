@@ -66,12 +66,18 @@ impl<'a> Start<'a> {
         user.enclave(&words.iter().map(String::as_str).collect::<Vec<_>>())
     }
 
+    /// Starts the enclave and insists that its heartbeat came.
+    #[must_use]
+    pub fn launch<'u>(&self, user: &'u User) -> Enclave<'u> {
+        let started = self.attempt(user, "run").success().json();
+        Enclave { user, name: self.name.to_owned(), started }
+    }
+
     /// Starts the enclave, insists that its heartbeat came, and waits until the demo application listens: the
     /// heartbeat says that init runs, not that the application does.
     #[must_use]
     pub fn run<'u>(&self, user: &'u User) -> Enclave<'u> {
-        let started = self.attempt(user, "run").success().json();
-        let enclave = Enclave { user, name: self.name.to_owned(), started };
+        let enclave = self.launch(user);
         let deadline = Instant::now() + PATIENCE;
         while let Err(error) = enclave.connect(demo::PORT) {
             // Each attempt is answered by the guest's kernel; that answer paces the loop.

@@ -13,6 +13,7 @@
 
 pub mod demo;
 pub mod enclave;
+pub mod hostile;
 pub mod image;
 pub mod image_file;
 pub mod processes;

@@ -1,12 +1,12 @@
 //! The hostile application of a Linux guest: it reaches devices through /dev/mem, below the kernel's drivers.
 //!
-//!     hostile-guest beside|instead|reckless SEED MEBIBYTES
+//!     hostile-guest SEED MEBIBYTES SECONDS MODE...
 //!     hostile-guest burn
 //!
-//! `beside` leaves the kernel's drivers at their devices; `instead` takes the devices away from them first; `reckless`, too, and
-//! lets the devices write to any memory, the kernel's included. `burn` only uses its processor, for comparison. MEBIBYTES is the
-//! guest's memory, of which the last one must be kept from the kernel (`mem=`). It goes on until the guest is ended, and says
-//! every second how far it is.
+//! Each mode lasts for so many seconds, the last one until the guest is ended. `instead` takes the devices away from the kernel's
+//! drivers first; `beside` gives them back and attacks them there; `reckless` lets the devices write to any memory, the kernel's
+//! included. MEBIBYTES is where memory begins that the kernel must leave alone (`memmap=`), two mebibytes at least. Once a second
+//! it says how far it is. `burn` only uses its processor, for comparison.
 #![expect(unsafe_code, reason = "registers and memory below the kernel are reached by mapping /dev/mem")]
 
 use std::arch::asm;
@@ -26,8 +26,14 @@ const WINDOWS_LENGTH: u64 = 0x3000;
 const REPORT: Duration = Duration::from_secs(1);
 /// Actions between two looks at the clock.
 const BATCH: usize = 256;
-/// Where the kernel shows the transport's devices.
+/// Where the kernel shows devices that are no part of a bus that can be searched, and the transport's driver.
+const DEVICES: &str = "/sys/bus/platform/devices";
 const TRANSPORT: &str = "/sys/bus/platform/drivers/virtio-mmio";
+/// Bytes of one device's registers, and the register that resets it.
+const WINDOW: u64 = 0x1000;
+const STATUS: u64 = 0x70;
+/// What every report says, so that somebody can wait for it.
+const WORKS: &str = "at work";
 /// The vsock device's register that holds the guest's CID.
 const CID: u64 = WINDOWS + 0x100;
 
@@ -38,58 +44,99 @@ fn main() -> Outcome<()> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["burn"] => burn(),
-        [mode @ ("beside" | "instead" | "reckless"), seed, mebibytes] => {
-            let area = (mebibytes.parse::<u64>()? << 20).saturating_sub(AREA);
-            hammer(mode, seed.parse()?, area)
+        [seed, mebibytes, seconds, modes @ ..] => {
+            let attack = Attack::new(mebibytes.parse::<u64>()? << 20, Duration::from_secs(seconds.parse()?))?;
+            attack.go_through(modes, seed.parse()?)
         }
-        _ => Err("usage: hostile-guest beside|instead|reckless SEED MEBIBYTES, or hostile-guest burn".into()),
+        _ => Err(
+            "usage: hostile-guest SEED MEBIBYTES SECONDS instead|beside|reckless..., or hostile-guest burn"
+                .into(),
+        ),
     }
 }
 
 /// Uses a processor and nothing else.
 fn burn() -> ! {
-    println!("burning");
+    println!("burn: {WORKS}");
     loop {
         std::hint::spin_loop();
     }
 }
 
-fn hammer(mode: &str, seed: u64, area: u64) -> Outcome<()> {
-    let memory = OpenOptions::new().read(true).write(true).open("/dev/mem")?;
-    let mappings = [Mapping::new(&memory, WINDOWS, WINDOWS_LENGTH)?, Mapping::new(&memory, area, AREA)?];
-    let cid = mappings
-        .iter()
-        .find_map(|mapping| mapping.at(CID, 4))
-        .map_or(0, |register| load(register, Width::Double));
-    if mode != "beside" {
-        take_devices_away()?;
+struct Attack {
+    mappings: [Mapping; 2],
+    area: u64,
+    guest_cid: u64,
+    each: Duration,
+}
+
+impl Attack {
+    fn new(area: u64, each: Duration) -> Outcome<Self> {
+        let memory = OpenOptions::new().read(true).write(true).open("/dev/mem")?;
+        let mappings = [Mapping::new(&memory, WINDOWS, WINDOWS_LENGTH)?, Mapping::new(&memory, area, AREA)?];
+        let cid = mappings.iter().find_map(|mapping| mapping.at(CID, 4)).ok_or("no register for the CID")?;
+        let guest_cid = load(cid, Width::Double);
+        Ok(Self { mappings, area, guest_cid, each })
     }
-    let place = Place { area, reckless: mode == "reckless" };
-    // Ports are the bare guest's business: here they would end the reports.
-    let mut driver = Driver::new(seed, place, cid, false);
-    let mut done: u64 = 0;
-    let mut reported = Instant::now();
-    loop {
-        for action in driver.by_ref().take(BATCH) {
-            carry_out(&mappings, action);
-            done = done.saturating_add(1);
+
+    fn go_through(&self, modes: &[&str], seed: u64) -> Outcome<()> {
+        for (number, mode) in (1..).zip(modes) {
+            // A driver that does not get its device, or does not let go of it, is no reason to stop.
+            match *mode {
+                "instead" => complain(drivers("unbind")),
+                "beside" => {
+                    for device in [WINDOWS, WINDOWS + WINDOW] {
+                        let status =
+                            Action::Store { address: device + STATUS, width: Width::Double, value: 0 };
+                        carry_out(&self.mappings, status);
+                    }
+                    complain(drivers("bind"));
+                }
+                "reckless" => {}
+                other => return Err(format!("there is no mode {other}").into()),
+            }
+            self.hammer(mode, seed, number < modes.len());
         }
-        if reported.elapsed() >= REPORT {
-            reported = Instant::now();
-            println!("{done} actions");
+        Ok(())
+    }
+
+    fn hammer(&self, mode: &str, seed: u64, ends: bool) {
+        let place = Place { area: self.area, reckless: mode == "reckless" };
+        // Ports are the bare guest's business: here they would end the reports.
+        let mut driver = Driver::new(seed, place, self.guest_cid, false);
+        let began = Instant::now();
+        let mut reported = began;
+        let mut done: u64 = 0;
+        while !ends || began.elapsed() < self.each {
+            for action in driver.by_ref().take(BATCH) {
+                carry_out(&self.mappings, action);
+                done = done.saturating_add(1);
+            }
+            if reported.elapsed() >= REPORT {
+                reported = Instant::now();
+                println!("{mode}: {WORKS}, {done} actions");
+            }
         }
     }
 }
 
-/// Unbinds the kernel's drivers from all virtio devices.
-fn take_devices_away() -> Outcome<()> {
-    for entry in fs::read_dir(TRANSPORT)? {
-        let entry = entry?;
-        if entry.path().join("driver").exists() {
-            fs::write(Path::new(TRANSPORT).join("unbind"), entry.file_name().as_encoded_bytes())?;
+/// Unbinds the transport's driver from all its devices, or binds it again: the drivers behind it follow.
+fn drivers(action: &str) -> Outcome<()> {
+    for entry in fs::read_dir(DEVICES)? {
+        let name = entry?.file_name();
+        if name.to_string_lossy().starts_with("LNRO0005") {
+            complain(
+                fs::write(Path::new(TRANSPORT).join(action), name.as_encoded_bytes()).map_err(Into::into),
+            );
         }
     }
     Ok(())
+}
+
+fn complain(outcome: Outcome<()>) {
+    if let Err(error) = outcome {
+        println!("drivers: {error}");
+    }
 }
 
 /// A range of guest physical memory in ours, for good.

@@ -14,8 +14,8 @@ const BUFFER_ROOM: u64 = 0x1_1000;
 /// The guest's memory as its hostile driver sees it.
 #[derive(Debug, Clone, Copy)]
 pub struct Place {
-    /// Guest physical address of [`AREA`] bytes that are the driver's own, at the very end of memory: what begins in them
-    /// and reaches beyond is nowhere.
+    /// Guest physical address of [`AREA`] bytes that are the driver's own. What begins in them may reach beyond by as much again:
+    /// there is either no memory, or some that nobody uses.
     pub area: u64,
     /// Whether it lets devices write to any memory, its own code included, instead of to its buffers and used rings only. Such a
     /// guest does not live long.
@@ -23,7 +23,7 @@ pub struct Place {
 }
 
 impl Place {
-    /// Where memory ends.
+    /// Where they end.
     const fn end(&self) -> u64 {
         self.area.saturating_add(AREA)
     }
@@ -57,7 +57,7 @@ impl Place {
         self.part(3, BUFFER_ROOM, 8, random)
     }
 
-    /// An address where there is no memory: behind the end, at the very end of all addresses, among devices.
+    /// An address where nothing of anybody's is: behind the end, at the very end of all addresses, among devices.
     pub(crate) fn nowhere(&self, random: &mut Random) -> u64 {
         match random.below(4) {
             0 => self.end().saturating_add(random.below(1 << 20)),

@@ -1,0 +1,68 @@
+//! A guest that attacks its devices from below its kernel's drivers: what it does stays its own.
+
+use std::time::{Duration, Instant};
+
+use tests::enclave::Start;
+use tests::hostile;
+use tests::product::User;
+use tests::{image, processes};
+
+/// Ways of attacking, one after the other: tests/hostile-guest/src/main.rs. The last one may well be the guest's end.
+const MODES: [&str; 3] = ["instead", "beside", "reckless"];
+/// Seconds of all of them together.
+const SECONDS: u64 = 12;
+/// Within which time a neighbour must answer. A neighbour that an attack can hold up is held up for as long as the attack goes
+/// on, and that is longer; what is shorter is the machine's load, which `make bench` (`neighbour`) tells apart.
+const ANSWER: Duration = Duration::from_secs(3);
+/// Within which time `terminate` must take effect, its own start included.
+const TERMINATION: Duration = Duration::from_secs(5);
+/// What an attack may add to the private memory of an enclave's three processes, in KiB. Its connections can hold no bytes, since no
+/// host program listens; their own state is below 4 MiB.
+const GROWTH_KIB: u64 = 16 * 1024;
+/// Ways in which a guest may end by what it does to itself.
+const ENDS: [&str; 5] = ["GuestReset", "AcpiReset", "AcpiPowerOff", "TripleFault", "KvmError"];
+
+#[test]
+#[ignore = "needs a KVM that can run a kernel"]
+fn a_guest_that_attacks_its_devices_harms_neither_host_nor_neighbour() {
+    let user = User::new();
+    let neighbour = Start::new(&image::demo(), "visited").run(&user);
+    let duration = hostile::seconds(SECONDS);
+    let each = duration / u32::try_from(MODES.len()).unwrap();
+    let enclave = hostile::start(&hostile::attacking(&MODES, each, hostile::seed()), "hostile", &user);
+    let supervisor = enclave.supervisor();
+    let family = processes::children(supervisor);
+    let memory = || [supervisor, neighbour.supervisor()].map(hostile::private_memory_kib);
+    let before = memory();
+
+    let end = Instant::now() + duration;
+    let (mut round_trips, mut longest) = (0, Duration::ZERO);
+    while Instant::now() < end {
+        let trips = hostile::visit(&neighbour, Duration::from_secs(1), ANSWER);
+        round_trips += trips.echo.len();
+        longest = trips.all().max().unwrap_or_default().max(longest);
+        for (now, before) in memory().into_iter().zip(before) {
+            assert!(
+                now < before + GROWTH_KIB,
+                "from {before} to {now} KiB\n{}",
+                hostile::diagnosis(&enclave)
+            );
+        }
+    }
+    println!("{round_trips} round trips, the longest answer took {longest:?}");
+
+    let reports = hostile::reports(&enclave, &user);
+    println!("{reports:#?}");
+    assert!(MODES[..2].iter().all(|mode| reports.iter().any(|report| report.contains(mode))), "{reports:?}");
+    let described = enclave.describe();
+    match described["ExitReason"].as_str() {
+        Some(reason) => assert!(ENDS.contains(&reason), "{}", hostile::diagnosis(&enclave)),
+        None => assert_eq!(described["State"], "RUNNING", "{described}"),
+    }
+    println!("{} {}", described["State"], described["ExitReason"]);
+    let began = Instant::now();
+    let _ = enclave.terminate().success();
+    assert!(began.elapsed() < TERMINATION, "terminate took {:?}", began.elapsed());
+    assert!(!enclave.run_dir().exists());
+    assert!(family.into_iter().chain([supervisor]).all(processes::ended), "a process is left");
+}

@@ -1,0 +1,196 @@
+//! Enclaves whose application attacks its devices (tests/hostile-guest), and what is looked at meanwhile.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{Read, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::demo;
+use crate::enclave::{Enclave, PATIENCE, Start};
+use crate::image;
+use crate::processes;
+use crate::product::User;
+
+/// MiB of a hostile guest.
+const MEMORY: u32 = 512;
+/// Where in MiB its application has memory of its own: eight that its kernel leaves alone, in the middle, since ramdisks are at the
+/// end. Devices may overrun the application's one by at most one.
+const AREA: u32 = 248;
+/// What a hostile guest's kernel hears beside the usual: to leave that memory, to let the application map registers that a driver
+/// has, and to end with its first fault instead of going on half dead.
+const COMMAND_LINE: &str = "reboot=k panic=1 oops=panic pci=off quiet console=ttyS0 random.trust_cpu=on memmap=8M$248M iomem=relaxed";
+
+/// Seconds that hostile guests get in all: `HOSTILE_SECONDS`, or this many.
+#[must_use]
+pub fn seconds(usually: u64) -> Duration {
+    let set = std::env::var("HOSTILE_SECONDS").ok().and_then(|text| text.parse().ok());
+    Duration::from_secs(set.unwrap_or(usually))
+}
+
+/// A number that differs from run to run, unless `HOSTILE_SEED` says it. Printed, so that a failure can be repeated.
+#[must_use]
+pub fn seed() -> u64 {
+    let set = std::env::var("HOSTILE_SEED").ok().and_then(|text| text.parse().ok());
+    let seed = set.unwrap_or_else(|| u64::from(std::process::id()) ^ u64::from(clock_nanoseconds()) << 16);
+    println!("HOSTILE_SEED={seed}");
+    seed
+}
+
+fn clock_nanoseconds() -> u32 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().subsec_nanos()
+}
+
+/// An image of Debian's stock kernel, which has /dev/mem, with the hostile program and these arguments.
+#[must_use]
+pub fn image(name: &str, arguments: &[&str]) -> PathBuf {
+    let tool = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tools/stock-kernel");
+    let printed = Command::new(tool).output().unwrap();
+    assert!(printed.status.success(), "{printed:?}");
+    let folder = PathBuf::from(String::from_utf8(printed.stdout).unwrap().trim_end());
+    let modules = folder.join("guest-modules");
+    let kernel = folder.join("bzImage").to_str().unwrap().to_owned();
+    let mut words = vec!["--kernel".to_owned(), kernel, "--cmdline".to_owned(), COMMAND_LINE.to_owned()];
+    for module in fs::read_to_string(modules.join("order")).unwrap().lines() {
+        words.extend(["--module".to_owned(), modules.join(module).to_str().unwrap().to_owned()]);
+    }
+    words.extend(["--".to_owned(), "/bin/hostile-guest".to_owned()]);
+    words.extend(arguments.iter().map(|argument| (*argument).to_owned()));
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    image::build_from(&image::rootfs("hostile-guest"), name, &words)
+}
+
+/// The same with the program in these modes, each for so many seconds and the last for good.
+#[must_use]
+pub fn attacking(modes: &[&str], each: Duration, seed: u64) -> PathBuf {
+    let numbers = [seed, u64::from(AREA), each.as_secs().max(1)].map(|number| number.to_string());
+    let arguments: Vec<&str> = numbers.iter().map(String::as_str).chain(modes.iter().copied()).collect();
+    image(&format!("hostile-{}", modes.join("-")), &arguments)
+}
+
+/// Starts such an image and waits until its program is at work.
+#[must_use]
+pub fn start<'u>(image: &Path, name: &str, user: &'u User) -> Enclave<'u> {
+    // In debug mode: the console is what the program says it on.
+    let mut start = Start::new(image, name).with(&["--debug"]);
+    start.memory = MEMORY;
+    let enclave = start.launch(user);
+    let deadline = Instant::now() + PATIENCE;
+    // Each look is a process of its own, which paces the loop.
+    while reports(&enclave, user).is_empty() && enclave.describe()["State"] == "RUNNING" {
+        assert!(Instant::now() < deadline, "no report:\n{}", diagnosis(&enclave));
+    }
+    enclave
+}
+
+/// What the program has said about how far it is.
+#[must_use]
+pub fn reports(enclave: &Enclave<'_>, user: &User) -> Vec<String> {
+    let log = user.enclave(&["logs", &enclave.name]).stdout;
+    log.lines().filter(|line| line.contains(": at work")).map(str::to_owned).collect()
+}
+
+/// How long a neighbour takes to answer: a round trip on a connection that is there, and a request to its security module on a
+/// connection of its own.
+#[derive(Debug, Default)]
+pub struct RoundTrips {
+    /// Of 64 bytes, echoed.
+    pub echo: Vec<Duration>,
+    /// `DescribeNSM` by the guest's kernel's driver.
+    pub security_module: Vec<Duration>,
+}
+
+impl RoundTrips {
+    /// Both kinds.
+    pub fn all(&self) -> impl Iterator<Item = Duration> {
+        self.echo.iter().chain(&self.security_module).copied()
+    }
+}
+
+/// Talks to a neighbour, a demo application, for some time. An answer that fails to come within `patience` is a failure that says
+/// all about the neighbour.
+#[must_use]
+pub fn visit(neighbour: &Enclave<'_>, duration: Duration, patience: Duration) -> RoundTrips {
+    let mut found = RoundTrips::default();
+    let end = Instant::now() + duration;
+    let mut echo = neighbour.connect(demo::PORT).unwrap();
+    echo.set_read_timeout(Some(patience)).unwrap();
+    echo.write_all(b"echo\n").unwrap();
+    while Instant::now() < end {
+        let began = Instant::now();
+        let answered = echo_once(&mut echo);
+        found.echo.push(began.elapsed());
+        assert!(
+            answered.is_ok(),
+            "no echo after {:?}: {answered:?}\n{}",
+            began.elapsed(),
+            diagnosis(neighbour)
+        );
+        let began = Instant::now();
+        let answered = describe_nsm(neighbour, patience);
+        found.security_module.push(began.elapsed());
+        assert!(
+            answered.as_deref().is_ok_and(|answer| answer.starts_with("ok ")),
+            "no answer of the security module after {:?}: {answered:?}\n{}",
+            began.elapsed(),
+            diagnosis(neighbour)
+        );
+    }
+    found
+}
+
+fn echo_once(stream: &mut UnixStream) -> std::io::Result<()> {
+    let mut bytes = [0x55; 64];
+    stream.write_all(&bytes)?;
+    stream.read_exact(&mut bytes)
+}
+
+fn describe_nsm(neighbour: &Enclave<'_>, patience: Duration) -> std::io::Result<String> {
+    let mut stream = neighbour.connect(demo::PORT)?;
+    stream.set_read_timeout(Some(patience))?;
+    stream.write_all(b"describe\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+/// What an enclave's processes are doing, as far as the kernel tells, and what the supervisor says: for a failure that may not come
+/// again.
+#[must_use]
+pub fn diagnosis(enclave: &Enclave<'_>) -> String {
+    let mut text = format!("{:#}\n", enclave.describe());
+    let supervisor = enclave.supervisor();
+    for pid in [vec![supervisor], processes::children(supervisor)].concat() {
+        for task in fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
+            let read =
+                |name: &str| fs::read_to_string(task.path().join(name)).unwrap_or_default().trim().to_owned();
+            let stat = read("stat");
+            let _ = writeln!(
+                text,
+                "{pid}: {stat}\n    waits in {}, system call {}",
+                read("wchan"),
+                read("syscall")
+            );
+        }
+    }
+    for name in ["supervisor.log", "console.log"] {
+        let path = enclave.run_dir().join(name);
+        let _ = writeln!(text, "{name}: {}", fs::read_to_string(path).unwrap_or_default());
+    }
+    text
+}
+
+/// Private memory of an enclave's three processes in KiB, which guest memory is not part of.
+#[must_use]
+pub fn private_memory_kib(supervisor: u32) -> u64 {
+    let processes = [vec![supervisor], processes::children(supervisor)].concat();
+    processes.into_iter().map(|pid| status_kib(pid, "RssAnon")).sum()
+}
+
+fn status_kib(pid: u32, name: &str) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or_default()
+}
