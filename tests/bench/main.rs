@@ -15,6 +15,7 @@ mod boot;
 mod exits;
 mod loading;
 mod memory;
+mod neighbour;
 mod pages;
 mod peer;
 mod statistics;
@@ -22,12 +23,13 @@ mod vsock;
 
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
-    let parts: [(&str, fn()); 5] = [
+    let parts: [(&str, fn()); 6] = [
         ("loading", loading::measure),
         ("boot", boot::measure),
         ("memory", memory::measure),
         ("attestation", attestation::measure),
         ("vsock", vsock::measure),
+        ("neighbour", neighbour::measure),
     ];
     for (name, measure) in parts {
         if wanted.is_empty() || wanted.iter().any(|word| word == name) {
