@@ -1,9 +1,10 @@
 //! Enclaves whose application attacks its devices (tests/hostile-guest), and what is looked at meanwhile.
 
+use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{Read, Write as _};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -16,9 +17,13 @@ use crate::product::User;
 
 /// MiB of a hostile guest.
 const MEMORY: u32 = 512;
+/// Its virtual CPUs, which attack at the same time.
+const VIRTUAL_CPUS: u32 = 2;
 /// Where in MiB its application has memory of its own: eight that its kernel leaves alone, in the middle, since ramdisks are at the
 /// end. Devices may overrun the application's one by at most one.
 const AREA: u32 = 248;
+/// Host programs at a time that a hostile guest is connected to: each may keep 256 KiB in the virtual machine process.
+const PROGRAMS: usize = 32;
 /// What a hostile guest's kernel hears beside the usual: to leave that memory, to let the application map registers that a driver
 /// has, and to end with its first fault instead of going on half dead.
 const COMMAND_LINE: &str = "reboot=k panic=1 oops=panic pci=off quiet console=ttyS0 random.trust_cpu=on memmap=8M$248M iomem=relaxed";
@@ -74,7 +79,7 @@ pub fn attacking(modes: &[&str], each: Duration, seed: u64) -> PathBuf {
 #[must_use]
 pub fn start<'u>(image: &Path, name: &str, user: &'u User) -> Enclave<'u> {
     // In debug mode: the console is what the program says it on.
-    let mut start = Start::new(image, name).with(&["--debug"]);
+    let mut start = Start::new(image, name).cpus(VIRTUAL_CPUS).with(&["--debug"]);
     start.memory = MEMORY;
     let enclave = start.launch(user);
     let deadline = Instant::now() + PATIENCE;
@@ -154,6 +159,47 @@ fn describe_nsm(neighbour: &Enclave<'_>, patience: Duration) -> std::io::Result<
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     Ok(answer)
+}
+
+/// Host programs that a hostile guest reaches and that reach it. None of them ever reads.
+#[derive(Debug)]
+pub struct Programs {
+    folder: PathBuf,
+    listeners: Vec<UnixListener>,
+    held: VecDeque<UnixStream>,
+}
+
+impl Programs {
+    /// Listens on the ports that hostile guests ask for (tests/hostile-guest/src/message.rs).
+    #[must_use]
+    pub fn of(enclave: &Enclave<'_>) -> Self {
+        let folder = enclave.run_dir();
+        let listen = |port| UnixListener::bind(folder.join(format!("vsock.sock_{port}"))).unwrap();
+        let listeners: Vec<UnixListener> = (5000..5004).map(listen).collect();
+        for listener in &listeners {
+            listener.set_nonblocking(true).unwrap();
+        }
+        Self { folder, listeners, held: VecDeque::new() }
+    }
+
+    /// Accepts whoever waits and connects to the guest's ports. The oldest connections are closed.
+    pub fn work(&mut self) {
+        for listener in &self.listeners {
+            while let Ok((stream, _)) = listener.accept() {
+                self.held.push_back(stream);
+            }
+        }
+        for port in 1024..1032 {
+            // The enclave may have ended.
+            if let Ok(mut stream) = UnixStream::connect(self.folder.join("vsock.sock"))
+                && stream.write_all(format!("CONNECT {port}\nhello").as_bytes()).is_ok()
+            {
+                self.held.push_back(stream);
+            }
+        }
+        let over = self.held.len().saturating_sub(PROGRAMS);
+        self.held.drain(..over);
+    }
 }
 
 /// What an enclave's processes are doing, as far as the kernel tells, and what the supervisor says: for a failure that may not come

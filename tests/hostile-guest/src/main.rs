@@ -5,7 +5,7 @@
 //!
 //! Each mode lasts for so many seconds, the last one until the guest is ended. `instead` takes the devices away from the kernel's
 //! drivers first; `beside` gives them back and attacks them there; `reckless` lets the devices write to any memory, the kernel's
-//! included. MEBIBYTES is where memory begins that the kernel must leave alone (`memmap=`), two mebibytes at least. Once a second
+//! included. As many threads as there are processors take part. MEBIBYTES is where memory begins that the kernel must leave alone (`memmap=`), two mebibytes at least. Once a second
 //! it says how far it is. `burn` only uses its processor, for comparison.
 #![expect(unsafe_code, reason = "registers and memory below the kernel are reached by mapping /dev/mem")]
 
@@ -95,12 +95,19 @@ impl Attack {
                 "reckless" => {}
                 other => return Err(format!("there is no mode {other}").into()),
             }
-            self.hammer(mode, seed, number < modes.len());
+            let ends = number < modes.len();
+            let threads = std::thread::available_parallelism().map_or(1, usize::from);
+            // Each has a sequence of its own, and all have the same memory: they spoil each other's.
+            std::thread::scope(|scope| {
+                for (thread, seed) in (0..threads).zip(seed..) {
+                    scope.spawn(move || self.hammer(mode, seed, ends, thread == 0));
+                }
+            });
         }
         Ok(())
     }
 
-    fn hammer(&self, mode: &str, seed: u64, ends: bool) {
+    fn hammer(&self, mode: &str, seed: u64, ends: bool, tells: bool) {
         let place = Place { area: self.area, reckless: mode == "reckless" };
         // Ports are the bare guest's business: here they would end the reports.
         let mut driver = Driver::new(seed, place, self.guest_cid, false);
@@ -112,7 +119,7 @@ impl Attack {
                 carry_out(&self.mappings, action);
                 done = done.saturating_add(1);
             }
-            if reported.elapsed() >= REPORT {
+            if tells && reported.elapsed() >= REPORT {
                 reported = Instant::now();
                 println!("{mode}: {WORKS}, {done} actions");
             }
@@ -145,6 +152,10 @@ struct Mapping {
     length: u64,
     memory: NonNull<u8>,
 }
+
+// SAFETY: the memory is a device's or one that devices write to, accessed by single instructions only and never referred to: there
+// is nothing that a second thread could break.
+unsafe impl Sync for Mapping {}
 
 impl Mapping {
     fn new(file: &File, start: u64, length: u64) -> Outcome<Self> {
