@@ -64,7 +64,7 @@ pub struct Channel<Tx, Rx> {
 pub struct Received<Rx> {
     /// The message.
     pub message: Rx,
-    /// Descriptors in the order they were sent.
+    /// Descriptors in the order they were sent; fewer where this process may hold no more.
     pub descriptors: Vec<OwnedFd>,
 }
 
@@ -146,7 +146,10 @@ impl<Tx: Serialize, Rx: DeserializeOwned> Channel<Tx, Rx> {
             })
             .flatten()
             .collect();
-        if received.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
+        // Descriptors are cut short for two reasons: there were more than there is space for, or this process has as many as it may.
+        // The second is no fault of the sender's: the message counts, and whoever gets it misses its descriptor.
+        let too_many = received.flags.contains(ReturnFlags::CTRUNC) && descriptors.len() >= MAX_DESCRIPTORS;
+        if received.flags.contains(ReturnFlags::TRUNC) || too_many {
             return Err(ChannelError::TooLarge);
         }
         let Some(mut bytes) = packet.get(..received.bytes).filter(|bytes| !bytes.is_empty()) else {

@@ -206,10 +206,13 @@ impl Running {
             (ToVm::Connected { request }, Some(stream)) => {
                 self.arrivals.push(HostEvent::Connected { request: ConnectRequest(request), stream });
             }
-            (ToVm::Refused { request }, None) => {
+            // Without its stream, where this process may hold no more descriptors.
+            (ToVm::Refused { request } | ToVm::Connected { request }, None) => {
                 self.arrivals.push(HostEvent::Refused { request: ConnectRequest(request) });
             }
             (ToVm::Incoming, Some(stream)) => self.arrivals.push(HostEvent::Incoming { stream }),
+            // The host program sees it closed.
+            (ToVm::Incoming, None) => tracing::warn!("no room for another connection's descriptor"),
             (ToVm::Stop, None) => return Ok(Some(Asked::Stop)),
             _ => return Err(VmError::Protocol("a running machine does not expect it")),
         }
