@@ -13,7 +13,7 @@ const MODES: [&str; 3] = ["instead", "beside", "reckless"];
 const SECONDS: u64 = 12;
 /// Within which time a neighbour must answer. A neighbour that an attack can hold up is held up for as long as the attack goes
 /// on, and that is longer; what is shorter is the machine's load, which `make bench` (`neighbour`) tells apart.
-const ANSWER: Duration = Duration::from_secs(3);
+const ANSWER: Duration = Duration::from_secs(5);
 /// Within which time `terminate` must take effect, its own start included.
 const TERMINATION: Duration = Duration::from_secs(5);
 /// What an attack may add to the private memory of an enclave's three processes, in KiB: 8 MiB that its 32 host programs do not

@@ -93,6 +93,8 @@ pub struct Driver {
     due: VecDeque<Action>,
     steps: u32,
     mood: u64,
+    /// It only asks for more and more connections.
+    floods: bool,
 }
 
 impl Driver {
@@ -109,6 +111,7 @@ impl Driver {
             due: VecDeque::new(),
             steps: 0,
             mood: 0,
+            floods: false,
         }
     }
 
@@ -122,6 +125,7 @@ impl Driver {
         let device = usize::from(self.random.once_in(3));
         if self.steps.is_multiple_of(PHASE) {
             self.mood = self.random.one_of(&MOODS);
+            self.floods = self.random.once_in(8);
             self.bring_up(VSOCK);
             self.bring_up(NSM);
         }
@@ -336,7 +340,11 @@ impl Driver {
 
     fn send_packet(&mut self) {
         for _ in 0..self.random.below(6) {
-            let (packet, length) = message::vsock(&mut self.random, self.guest_cid);
+            let (packet, length) = if self.floods {
+                message::vsock_request(&mut self.random, self.guest_cid)
+            } else {
+                message::vsock(&mut self.random, self.guest_cid)
+            };
             if self.random.once_in(4) {
                 // In two buffers, the header alone in the first.
                 let rest = length.saturating_sub(44);

@@ -13,6 +13,13 @@ const DATA: u64 = 5;
 const PEERS: [(u64, u64); 8] =
     [(3, 9000), (2, 9001), (2, 5000), (3, 5001), (3, 1 << 30), (2, 5002), (3, (1 << 30) + 1), (2, 5003)];
 
+/// A packet that asks for one more connection.
+pub(crate) fn vsock_request(random: &mut Random, guest_cid: u64) -> (Vec<u8>, u32) {
+    let (peer, peer_port) = random.one_of(&PEERS);
+    let ends = [(guest_cid, peer), (random.below(1 << 16), peer_port)];
+    (packet(ends, (0, 1, 1), (0, 65536, 0)), HEADER)
+}
+
 /// A packet (VIRTIO 1.2 section 5.10.6): its beginning, and how many bytes it is to have in all.
 pub(crate) fn vsock(random: &mut Random, guest_cid: u64) -> (Vec<u8>, u32) {
     // Few ports, each with its own peer, so that packets meet connections.
@@ -51,19 +58,31 @@ pub(crate) fn vsock(random: &mut Random, guest_cid: u64) -> (Vec<u8>, u32) {
     let credit = random.one_of(&[262_144, 65536, u64::from(u32::MAX), 1, 0]);
     let forwarded = if random.once_in(50) { random.bits() } else { 0 };
     let flags = random.below(4);
+    let ends = [(source, peer), (port.saturating_add(1024), peer_port)];
+    let mut packet = packet(ends, (length, kind, operation), (flags, credit, forwarded));
+    packet.extend_from_slice(said);
+    (packet, bytes)
+}
+
+/// A header: CIDs and ports, each from and to; length, type and operation; flags and credit.
+fn packet(
+    ends: [(u64, u64); 2],
+    (length, kind, operation): (u64, u64, u64),
+    rest: (u64, u64, u64),
+) -> Vec<u8> {
+    let [cids, ports] = ends;
     let mut packet = Vec::with_capacity(64);
-    packet.extend_from_slice(&source.to_le_bytes());
-    packet.extend_from_slice(&peer.to_le_bytes());
-    for word in [port.saturating_add(1024), peer_port, length] {
+    packet.extend_from_slice(&cids.0.to_le_bytes());
+    packet.extend_from_slice(&cids.1.to_le_bytes());
+    for word in [ports.0, ports.1, length] {
         packet.extend_from_slice(&low_word(word));
     }
     packet.extend_from_slice(&low_half(kind));
     packet.extend_from_slice(&low_half(operation));
-    for word in [flags, credit, forwarded] {
+    for word in [rest.0, rest.1, rest.2] {
         packet.extend_from_slice(&low_word(word));
     }
-    packet.extend_from_slice(said);
-    (packet, bytes)
+    packet
 }
 
 /// A request in CBOR, whole or damaged.
