@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{ErrorKind, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
@@ -15,9 +15,10 @@ use enclave_hypervisor::exit_reason::ExitReason;
 use enclave_hypervisor::messages::{FromVm, ToVm};
 use hostile_guest::random::Random;
 use hostile_guest::{AREA, Driver, Place};
-use nsm_device::protocol::MAX_RESPONSE_LEN;
+use nsm_device::protocol::{MAX_REQUEST_LEN, MAX_RESPONSE_LEN};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
+use rustix::thread::{CpuSet, sched_setaffinity};
 
 use crate::executor::{self, Executor};
 use crate::guest::{SMALL, can_run, load, program};
@@ -31,6 +32,8 @@ const HANG: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(20);
 /// The life of a guest that may end itself.
 const SHORT_LIFE: Duration = Duration::from_millis(300);
+/// Messages of the machine's that are dealt with at once, as by the real supervisor.
+const MESSAGES: u32 = 64;
 /// Host programs at a time. They do not read, so that each can keep 256 KiB of credit in the process.
 const PROGRAMS: usize = 48;
 /// What the process may have beside guest memory, in KiB: the host programs' credit is 12 MiB, 4096 connections with their places in
@@ -56,27 +59,50 @@ fn first_seed() -> u64 {
     seed
 }
 
-/// Measures how long nothing has happened, as far as the machine that all of this runs on let anybody run.
+/// Measures how long a process has got nowhere, as far as it was let run: time in which one of its threads waited for a processor
+/// does not count.
 struct Standstill {
+    process: u32,
     looked: Instant,
     seen: u64,
+    starved: Duration,
     lasted: Duration,
     longest: Duration,
 }
 
 impl Standstill {
-    fn new() -> Self {
-        Self { looked: Instant::now(), seen: 0, lasted: Duration::ZERO, longest: Duration::ZERO }
+    fn new(process: u32) -> Self {
+        let none = Duration::ZERO;
+        Self { process, looked: Instant::now(), seen: 0, starved: none, lasted: none, longest: none }
     }
 
+    /// Looks at what counts its progress.
     fn look(&mut self, counter: u64) -> Duration {
         let now = Instant::now();
-        let passed = (now - self.looked).min(LOOK);
-        self.lasted = if counter == self.seen { self.lasted + passed } else { Duration::ZERO };
+        if counter == self.seen {
+            let starved = starved(self.process);
+            // This thread may have had to wait as well.
+            let passed = (now - self.looked).min(LOOK);
+            self.lasted += passed.saturating_sub(starved.saturating_sub(self.starved));
+            self.starved = starved;
+        } else {
+            self.lasted = Duration::ZERO;
+        }
         self.longest = self.longest.max(self.lasted);
         (self.looked, self.seen) = (now, counter);
         self.lasted
     }
+}
+
+/// How long the threads of a process have waited for a processor, all together: the second number of /proc/PID/task/TID/schedstat,
+/// in nanoseconds.
+fn starved(process: u32) -> Duration {
+    let tasks = std::fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
+    let waited = tasks.filter_map(|task| {
+        let text = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
+        text.split_whitespace().nth(1)?.parse::<u64>().ok()
+    });
+    Duration::from_nanos(waited.sum())
 }
 
 /// The host's end of a machine: supervisor, host programs and security module, none of which plays by the rules.
@@ -107,34 +133,40 @@ impl Host {
 
     /// Does what there is to do, waits a little for it. How the machine ended, if it has.
     fn serve(&mut self) -> Option<(ExitReason, String)> {
-        let mut sources = [
-            PollFd::new(&self.vm.channel, PollFlags::IN),
-            PollFd::new(&self.vm.security_module, PollFlags::IN),
-        ];
+        let channels = [self.vm.channel.as_fd(), self.vm.security_module.as_fd()];
+        let mut sources = channels.map(|channel| PollFd::from_borrowed_fd(channel, PollFlags::IN));
         poll(&mut sources, Some(&Timespec { tv_sec: 0, tv_nsec: 1_000_000 })).unwrap();
-        let [supervisor, security_module] = sources.map(|source| !source.revents().is_empty());
-        if supervisor {
-            match self.vm.channel.receive().map(|received| received.map(|received| received.message)) {
-                Ok(Some(FromVm::Ended { reason, detail })) => return Some((reason, detail)),
-                Ok(Some(FromVm::Connect { request, .. })) => self.answer(request),
-                Ok(Some(_)) => self.reports += 1,
-                // It has ended without reading everything; what it said itself comes after this.
-                Err(ChannelError::Io(error)) if error.kind() == ErrorKind::ConnectionReset => {}
-                other => panic!("no report, but {other:?}: {:?}", self.vm.process.wait()),
+        // As fast as a supervisor: the device waits for it.
+        for _ in 0..MESSAGES {
+            if !is_readable(self.vm.channel.as_fd()) {
+                break;
+            }
+            if let Some(ended) = self.hear() {
+                return Some(ended);
             }
         }
-        if security_module {
-            let mut request = [0; 8192];
-            if recv(self.vm.security_module.as_fd(), &mut request, RecvFlags::DONTWAIT)
-                .is_ok_and(|(length, _)| length > 0)
-            {
-                self.unanswered += 1;
-                self.requests += 1;
-            }
+        let mut request = [0; 2 * MAX_REQUEST_LEN];
+        let received = recv(self.vm.security_module.as_fd(), &mut request, RecvFlags::DONTWAIT);
+        if received.is_ok_and(|(length, _)| length > 0) {
+            self.unanswered += 1;
+            self.requests += 1;
         }
         self.answer_nsm();
         if self.random.once_in(64) {
             self.connect();
+        }
+        None
+    }
+
+    /// One message of the machine's.
+    fn hear(&mut self) -> Option<(ExitReason, String)> {
+        match self.vm.channel.receive().map(|received| received.map(|received| received.message)) {
+            Ok(Some(FromVm::Ended { reason, detail })) => return Some((reason, detail)),
+            Ok(Some(FromVm::Connect { request, .. })) => self.answer(request),
+            Ok(Some(_)) => self.reports += 1,
+            // It has ended without reading everything; what it said itself comes after this.
+            Err(ChannelError::Io(error)) if error.kind() == ErrorKind::ConnectionReset => {}
+            other => panic!("no report, but {other:?}: {:?}", self.vm.process.wait()),
         }
         None
     }
@@ -198,7 +230,7 @@ impl Host {
     /// Stops the machine, unless it has ended: how it ended, which it must soon.
     fn stop(mut self) -> (ExitReason, String) {
         self.tell(&ToVm::Stop, None);
-        let mut standstill = Standstill::new();
+        let mut standstill = Standstill::new(self.vm.process.id());
         loop {
             if let Some(ended) = self.serve() {
                 return self.reap(ended);
@@ -221,6 +253,11 @@ impl Host {
     }
 }
 
+fn is_readable(channel: BorrowedFd<'_>) -> bool {
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut [PollFd::from_borrowed_fd(channel, PollFlags::IN)], Some(&at_once)).unwrap() > 0
+}
+
 /// Starts a guest that will do what this driver says.
 fn start(memory: &Memory, seed: u64, debug: bool) -> Host {
     let vm = Vm::prepare(program(), &[0], debug, false);
@@ -241,10 +278,14 @@ fn a_hostile_guest_neither_hangs_nor_crashes_nor_grows_its_process() {
     let seed = first_seed();
     let memory = Memory::new(SMALL);
     let mut host = start(&memory, seed, false);
+    // Beside the virtual CPU: when this machine's own host takes that processor away, nothing is looked at either.
+    let mut first = CpuSet::new();
+    first.set(0);
+    sched_setaffinity(None, &first).unwrap();
     let mut executor = Executor::new(&memory);
     let mut driver = Driver::new(seed, place(false), CID, true);
     let mut other_cpu = Driver::new(seed + 1, place(false), CID, false);
-    let mut standstill = Standstill::new();
+    let mut standstill = Standstill::new(host.vm.process.id());
     let (mut most_memory, mut most_descriptors) = (0, 0);
     let end = Instant::now() + duration();
     let mut looks: u64 = 0;
