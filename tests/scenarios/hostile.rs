@@ -14,8 +14,9 @@ const SECONDS: u64 = 12;
 /// Within which time a neighbour must answer. A neighbour that an attack can hold up is held up for as long as the attack goes
 /// on, and that is longer; what is shorter is the machine's load, which `make bench` (`neighbour`) tells apart.
 const ANSWER: Duration = Duration::from_secs(5);
-/// Within which time `terminate` must take effect, its own start included.
-const TERMINATION: Duration = Duration::from_secs(5);
+/// Within which time `terminate` must take effect. The supervisor kills a machine that does not stop within half a second; the rest
+/// is overwriting its memory, on a machine that may be busy. The attack itself would go on for ever.
+const TERMINATION: Duration = Duration::from_secs(30);
 /// What an attack may add to the private memory of an enclave's three processes, in KiB: 8 MiB that its 32 host programs do not
 /// read, less than 4 MiB for the state of as many connections as there can be, and what allocators keep.
 const GROWTH_KIB: u64 = 16 * 1024;
@@ -64,7 +65,8 @@ fn a_guest_that_attacks_its_devices_harms_neither_host_nor_neighbour() {
     println!("{} {}", described["State"], described["ExitReason"]);
     let began = Instant::now();
     let _ = enclave.terminate().success();
-    assert!(began.elapsed() < TERMINATION, "terminate took {:?}", began.elapsed());
+    println!("terminate took {:?}", began.elapsed());
+    assert!(began.elapsed() < TERMINATION);
     assert!(!enclave.run_dir().exists());
     assert!(family.into_iter().chain([supervisor]).all(processes::ended), "a process is left");
 }
