@@ -1,13 +1,13 @@
-//! How long an enclave takes to answer beside nobody, beside a guest that only uses its processor, and beside one that attacks its
+//! How long an enclave takes to answer beside nobody, beside a guest that only uses its processors, and beside one that attacks its
 //! devices.
 
 use std::path::Path;
 use std::time::Duration;
 
 use tests::enclave::{Enclave, PATIENCE, Start};
-use tests::hostile::{self, RoundTrips};
-use tests::image;
 use tests::product::User;
+use tests::visit::{self, RoundTrips};
+use tests::{diagnosis, hostile, image};
 
 /// Seconds of each visit.
 const SECONDS: u64 = 10;
@@ -34,7 +34,7 @@ fn row(name: &str, mut found: Vec<Duration>, base: Duration) {
 }
 
 fn visit(neighbour: &Enclave<'_>, into: &mut RoundTrips) {
-    let found = hostile::visit(neighbour, Duration::from_secs(SECONDS), PATIENCE);
+    let found = visit::visit(neighbour, Duration::from_secs(SECONDS), PATIENCE);
     into.echo.extend(found.echo);
     into.security_module.extend(found.security_module);
 }
@@ -54,10 +54,10 @@ pub(crate) fn measure() {
             visit_beside(image, &neighbour, &user, found);
         }
     }
-    let names = ["nobody", "a guest that uses its processor", "a guest that attacks its devices"];
+    let names = ["nobody", "a guest that uses its processors", "a guest that attacks its devices"];
     for what in ["echo of 64 bytes", "connection, and a request to the security module"] {
         println!(
-            "| {what}, beside | times | half within | 99 % within | longest | half, of that beside a busy processor |"
+            "| {what}, beside | times | half within | 99 % within | longest | half, of that beside busy processors |"
         );
         println!("|---|---|---|---|---|---|");
         let mut of_kind = found.each_ref().map(|trips| match what {
@@ -75,6 +75,6 @@ pub(crate) fn measure() {
 fn visit_beside(image: &Path, neighbour: &Enclave<'_>, user: &User, into: &mut RoundTrips) {
     let enclave = hostile::start(image, "beside", user);
     visit(neighbour, into);
-    assert_eq!(enclave.describe()["State"], "RUNNING", "{}", hostile::diagnosis(&enclave));
+    assert_eq!(enclave.describe()["State"], "RUNNING", "{}", diagnosis::diagnosis(&enclave));
     let _ = enclave.terminate().success();
 }

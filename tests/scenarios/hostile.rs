@@ -3,9 +3,8 @@
 use std::time::{Duration, Instant};
 
 use tests::enclave::Start;
-use tests::hostile;
 use tests::product::User;
-use tests::{image, processes};
+use tests::{diagnosis, hostile, image, processes, visit};
 
 /// Ways of attacking, one after the other: tests/hostile-guest/src/main.rs. The last one may well be the guest's end.
 const MODES: [&str; 3] = ["instead", "beside", "reckless"];
@@ -33,7 +32,7 @@ fn a_guest_that_attacks_its_devices_harms_neither_host_nor_neighbour() {
     let enclave = hostile::start(&hostile::attacking(&MODES, each, hostile::seed()), "hostile", &user);
     let supervisor = enclave.supervisor();
     let family = processes::children(supervisor);
-    let memory = || [supervisor, neighbour.supervisor()].map(hostile::private_memory_kib);
+    let memory = || [supervisor, neighbour.supervisor()].map(diagnosis::private_memory_kib);
     let before = memory();
 
     let end = Instant::now() + duration;
@@ -41,14 +40,14 @@ fn a_guest_that_attacks_its_devices_harms_neither_host_nor_neighbour() {
     let mut programs = hostile::Programs::of(&enclave);
     while Instant::now() < end {
         programs.work();
-        let trips = hostile::visit(&neighbour, Duration::from_secs(1), ANSWER);
+        let trips = visit::visit(&neighbour, Duration::from_secs(1), ANSWER);
         round_trips += trips.echo.len();
         longest = trips.all().max().unwrap_or_default().max(longest);
         for (now, before) in memory().into_iter().zip(before) {
             assert!(
                 now < before + GROWTH_KIB,
                 "from {before} to {now} KiB\n{}",
-                hostile::diagnosis(&enclave)
+                diagnosis::diagnosis(&enclave)
             );
         }
     }
@@ -59,7 +58,7 @@ fn a_guest_that_attacks_its_devices_harms_neither_host_nor_neighbour() {
     assert!(MODES[..2].iter().all(|mode| reports.iter().any(|report| report.contains(mode))), "{reports:?}");
     let described = enclave.describe();
     match described["ExitReason"].as_str() {
-        Some(reason) => assert!(ENDS.contains(&reason), "{}", hostile::diagnosis(&enclave)),
+        Some(reason) => assert!(ENDS.contains(&reason), "{}", diagnosis::diagnosis(&enclave)),
         None => assert_eq!(described["State"], "RUNNING", "{described}"),
     }
     println!("{} {}", described["State"], described["ExitReason"]);

@@ -1,18 +1,16 @@
-//! Enclaves whose application attacks its devices (tests/hostile-guest), and what is looked at meanwhile.
+//! Enclaves whose application attacks its devices (tests/hostile-guest), and host programs at their other end.
 
 use std::collections::VecDeque;
-use std::fmt::Write as _;
 use std::fs;
-use std::io::{Read, Write as _};
+use std::io::Write;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::demo;
+use crate::diagnosis::diagnosis;
 use crate::enclave::{Enclave, PATIENCE, Start};
 use crate::image;
-use crate::processes;
 use crate::product::User;
 
 /// MiB of a hostile guest.
@@ -97,62 +95,6 @@ pub fn reports(enclave: &Enclave<'_>, user: &User) -> Vec<String> {
     log.lines().filter(|line| line.contains(": at work")).map(str::to_owned).collect()
 }
 
-/// How long a neighbour takes to answer: a round trip on a connection that is there, and a request to its security module on a
-/// connection of its own.
-#[derive(Debug, Default)]
-pub struct RoundTrips {
-    /// Of 64 bytes, echoed.
-    pub echo: Vec<Duration>,
-    /// `DescribeNSM` by the guest's kernel's driver.
-    pub security_module: Vec<Duration>,
-}
-
-impl RoundTrips {
-    /// Both kinds.
-    pub fn all(&self) -> impl Iterator<Item = Duration> {
-        self.echo.iter().chain(&self.security_module).copied()
-    }
-}
-
-/// Talks to a neighbour, a demo application, for some time. An answer that does not come within `patience` is a failure that says
-/// all about the neighbour.
-#[must_use]
-pub fn visit(neighbour: &Enclave<'_>, duration: Duration, patience: Duration) -> RoundTrips {
-    let mut found = RoundTrips::default();
-    let end = Instant::now() + duration;
-    let mut echo = neighbour.connect(demo::PORT).unwrap();
-    echo.set_read_timeout(Some(patience)).unwrap();
-    echo.write_all(b"echo\n").unwrap();
-    let answers = |began: Instant, answered: std::io::Result<()>| {
-        let took = began.elapsed();
-        let well = answered.is_ok() && took < patience;
-        assert!(well, "after {took:?}: {answered:?}\n{}", diagnosis(neighbour));
-        took
-    };
-    while Instant::now() < end {
-        let began = Instant::now();
-        found.echo.push(answers(began, echo_once(&mut echo)));
-        let began = Instant::now();
-        found.security_module.push(answers(began, describe_nsm(neighbour, patience)));
-    }
-    found
-}
-
-fn echo_once(stream: &mut UnixStream) -> std::io::Result<()> {
-    let mut bytes = [0x55; 64];
-    stream.write_all(&bytes)?;
-    stream.read_exact(&mut bytes)
-}
-
-fn describe_nsm(neighbour: &Enclave<'_>, patience: Duration) -> std::io::Result<()> {
-    let mut stream = neighbour.connect(demo::PORT)?;
-    stream.set_read_timeout(Some(patience))?;
-    stream.write_all(b"describe\n")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    if answer.starts_with("ok ") { Ok(()) } else { Err(std::io::Error::other(answer)) }
-}
-
 /// Host programs that a hostile guest reaches and that reach it. None of them ever reads.
 #[derive(Debug)]
 pub struct Programs {
@@ -192,43 +134,4 @@ impl Programs {
         let over = self.held.len().saturating_sub(PROGRAMS);
         self.held.drain(..over);
     }
-}
-
-/// What an enclave's processes are doing, as far as the kernel tells, and what the supervisor says: for a failure that may not come
-/// again.
-#[must_use]
-pub fn diagnosis(enclave: &Enclave<'_>) -> String {
-    let mut text = format!("{:#}\n", enclave.describe());
-    let supervisor = enclave.supervisor();
-    for pid in [vec![supervisor], processes::children(supervisor)].concat() {
-        for task in fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
-            let read =
-                |name: &str| fs::read_to_string(task.path().join(name)).unwrap_or_default().trim().to_owned();
-            let stat = read("stat");
-            let _ = writeln!(
-                text,
-                "{pid}: {stat}\n    waits in {}, system call {}",
-                read("wchan"),
-                read("syscall")
-            );
-        }
-    }
-    for name in ["supervisor.log", "console.log"] {
-        let path = enclave.run_dir().join(name);
-        let _ = writeln!(text, "{name}: {}", fs::read_to_string(path).unwrap_or_default());
-    }
-    text
-}
-
-/// Private memory of an enclave's three processes in KiB, which guest memory is not part of.
-#[must_use]
-pub fn private_memory_kib(supervisor: u32) -> u64 {
-    let processes = [vec![supervisor], processes::children(supervisor)].concat();
-    processes.into_iter().map(|pid| status_kib(pid, "RssAnon")).sum()
-}
-
-fn status_kib(pid: u32, name: &str) -> u64 {
-    let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or_default()
 }

@@ -5,8 +5,8 @@
 //!
 //! Each mode lasts for so many seconds, the last one until the guest is ended. `instead` takes the devices away from the kernel's
 //! drivers first; `beside` gives them back and attacks them there; `reckless` lets the devices write to any memory, the kernel's
-//! included. As many threads as there are processors take part. MEBIBYTES is where memory begins that the kernel must leave alone (`memmap=`), two mebibytes at least. Once a second
-//! it says how far it is. `burn` only uses its processor, for comparison.
+//! included. As many threads as there are processors take part. MEBIBYTES is where memory begins that the kernel must leave alone
+//! (`memmap=`), two mebibytes at least. Once a second it says how far it is. `burn` only uses its processors, for comparison.
 #![expect(unsafe_code, reason = "registers and memory below the kernel are reached by mapping /dev/mem")]
 
 use std::arch::asm;
@@ -55,12 +55,23 @@ fn main() -> Outcome<()> {
     }
 }
 
-/// Uses a processor and nothing else.
+/// Uses all processors and nothing else.
 fn burn() -> ! {
     println!("burn: {WORKS}");
+    for _ in 1..processors() {
+        std::thread::spawn(spin);
+    }
+    spin()
+}
+
+fn spin() -> ! {
     loop {
         std::hint::spin_loop();
     }
+}
+
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 struct Attack {
@@ -96,10 +107,9 @@ impl Attack {
                 other => return Err(format!("there is no mode {other}").into()),
             }
             let ends = number < modes.len();
-            let threads = std::thread::available_parallelism().map_or(1, usize::from);
             // Each has a sequence of its own, and all have the same memory: they spoil each other's.
             std::thread::scope(|scope| {
-                for (thread, seed) in (0..threads).zip(seed..) {
+                for (thread, seed) in (0..processors()).zip(seed..) {
                     scope.spawn(move || self.hammer(mode, seed, ends, thread == 0));
                 }
             });
