@@ -110,10 +110,11 @@ fn a_port_that_the_supervisor_cannot_reach_is_refused_to_the_guest() {
     assert_eq!((header[0], header[8]), (3, 16), "from the address that the guest used");
 }
 
-/// From now on the process can open nothing and receive no descriptor.
+/// From now on the process can receive no descriptor: those below the limit are its standard streams. It can still wait for two at a
+/// time, which poll(2) has the same limit for.
 fn leave_no_room(vm: &Vm) {
-    let none = Rlimit { current: Some(0), maximum: Some(0) };
-    rustix::process::prlimit(Some(Pid::from_child(&vm.process)), Resource::Nofile, none).unwrap();
+    let limit = Rlimit { current: Some(3), maximum: Some(3) };
+    rustix::process::prlimit(Some(Pid::from_child(&vm.process)), Resource::Nofile, limit).unwrap();
 }
 
 #[test]
