@@ -64,7 +64,7 @@ pub struct Channel<Tx, Rx> {
 pub struct Received<Rx> {
     /// The message.
     pub message: Rx,
-    /// Descriptors in the order they were sent.
+    /// Descriptors in the order they were sent; fewer where this process may hold no more.
     pub descriptors: Vec<OwnedFd>,
 }
 

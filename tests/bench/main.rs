@@ -16,6 +16,7 @@ mod containment;
 mod exits;
 mod loading;
 mod memory;
+mod neighbour;
 mod pages;
 mod peer;
 mod statistics;
@@ -23,13 +24,14 @@ mod vsock;
 
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
-    let parts: [(&str, fn()); 6] = [
+    let parts: [(&str, fn()); 7] = [
         ("loading", loading::measure),
         ("boot", boot::measure),
         ("memory", memory::measure),
         ("attestation", attestation::measure),
         ("vsock", vsock::measure),
         ("containment", containment::measure),
+        ("neighbour", neighbour::measure),
     ];
     for (name, measure) in parts {
         if wanted.is_empty() || wanted.iter().any(|word| word == name) {

@@ -16,4 +16,5 @@ mod boots;
 mod contained;
 mod ends;
 mod faults;
+mod hostile;
 mod vsock;

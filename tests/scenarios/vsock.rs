@@ -1,10 +1,8 @@
 //! Bytes between host programs and guests.
 
-use std::fs;
 use std::io::{Read, Write};
 use std::net::Shutdown;
-use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixStream;
 use std::thread;
 
 use tests::demo::PORT;
@@ -99,20 +97,13 @@ fn many_connections_at_once() {
 }
 
 /// Listens as a host program for the guest's connections to this port.
-fn listen(enclave: &Enclave<'_>, port: u32) -> UnixListener {
-    let path = enclave.run_dir().join(format!("vsock.sock_{port}"));
-    let listener = UnixListener::bind(&path).unwrap();
-    // Root's socket, for the supervisor's user. Nobody else can enter the folder.
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
-    listener
-}
 
 #[test]
 #[ignore = "needs a KVM that can run a kernel"]
 fn a_guest_reaches_the_host_at_both_of_its_addresses() {
     let user = User::new();
     let enclave = Start::new(&image::demo(), "outwards").run(&user);
-    let listener = listen(&enclave, 7000);
+    let listener = enclave.listen(7000);
     for cid in [2, 3] {
         let mut relayed = enclave.connect(PORT).unwrap();
         relayed.write_all(format!("connect {cid} 7000\n").as_bytes()).unwrap();
@@ -170,7 +161,7 @@ fn a_guest_that_opens_thousands_of_connections_disturbs_nobody() {
     let user = User::new();
     let enclave = Start::new(&image::demo(), "flood").run(&user);
     let neighbour = Start::new(&image::demo(), "neighbour").run(&user);
-    let listener = listen(&enclave, 7002);
+    let listener = enclave.listen(7002);
     let accepting = thread::spawn(move || {
         let mut held = Vec::new();
         while let Ok((stream, _)) = listener.accept() {

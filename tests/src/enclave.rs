@@ -1,7 +1,8 @@
 //! A running enclave of a user, ended when the scenario ends.
 
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::net::UnixStream;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -66,12 +67,18 @@ impl<'a> Start<'a> {
         user.enclave(&words.iter().map(String::as_str).collect::<Vec<_>>())
     }
 
+    /// Starts the enclave and insists that its heartbeat came.
+    #[must_use]
+    pub fn launch<'u>(&self, user: &'u User) -> Enclave<'u> {
+        let started = self.attempt(user, "run").success().json();
+        Enclave { user, name: self.name.to_owned(), started }
+    }
+
     /// Starts the enclave, insists that its heartbeat came, and waits until the demo application listens: the
     /// heartbeat says that init runs, not that the application does.
     #[must_use]
     pub fn run<'u>(&self, user: &'u User) -> Enclave<'u> {
-        let started = self.attempt(user, "run").success().json();
-        let enclave = Enclave { user, name: self.name.to_owned(), started };
+        let enclave = self.launch(user);
         let deadline = Instant::now() + PATIENCE;
         while let Err(error) = enclave.connect(demo::PORT) {
             // Each attempt is answered by the guest's kernel; that answer paces the loop.
@@ -110,6 +117,16 @@ impl Enclave<'_> {
     /// The socket's, or `ConnectionRefused` if the answer is not `OK`.
     pub fn connect(&self, port: u32) -> std::io::Result<UnixStream> {
         connect(&self.run_dir().join("vsock.sock"), port)
+    }
+
+    /// Listens on a port of the host as any host program does. Root's socket lets the supervisor's user in; nobody else can enter the
+    /// folder.
+    #[must_use]
+    pub fn listen(&self, port: u32) -> UnixListener {
+        let path = self.run_dir().join(format!("vsock.sock_{port}"));
+        let listener = UnixListener::bind(&path).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666)).unwrap();
+        listener
     }
 
     /// Waits for the end; the status and what was printed.

@@ -12,8 +12,11 @@
 )]
 
 pub mod demo;
+pub mod diagnosis;
 pub mod enclave;
+pub mod hostile;
 pub mod image;
 pub mod image_file;
 pub mod processes;
 pub mod product;
+pub mod visit;

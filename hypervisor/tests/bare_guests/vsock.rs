@@ -1,13 +1,18 @@
 //! vsock from the guest's first packet to what the supervisor hears.
 
+use std::io::Read;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+
 use enclave_hypervisor::exit_reason::ExitReason;
 use enclave_hypervisor::messages::{ApplicationEnd, FromVm, ToVm};
+use rustix::process::{Pid, Resource, Rlimit};
 use vm_memory::{Bytes, GuestAddress};
 
 use crate::code::Code;
 use crate::driver::{Rings, drive};
 use crate::guest::{SMALL, can_run, load, start};
-use crate::vm_support::Memory;
+use crate::vm_support::{Memory, Vm};
 
 /// Registers of the vsock device, and its queues.
 const VSOCK: u64 = 0xD000_0000;
@@ -94,20 +99,6 @@ fn asks_for_a_port(memory: &Memory) -> Code {
 }
 
 #[test]
-fn a_stream_that_found_no_number_free_ends_nothing_but_itself() {
-    if !can_run() {
-        return;
-    }
-    let memory = Memory::new(SMALL);
-    let entry = load(&memory, &asks_for_a_port(&memory));
-    let vm = start(&memory, entry, 1, true);
-    vm.channel.send(&ToVm::Incoming, &[]).unwrap();
-    let FromVm::Connect { request, .. } = vm.next() else { panic!() };
-    vm.channel.send(&ToVm::Connected { request }, &[]).unwrap();
-    assert_eq!(vm.wait().reason, ExitReason::GuestReset);
-}
-
-#[test]
 fn a_port_that_the_supervisor_cannot_reach_is_refused_to_the_guest() {
     if !can_run() {
         return;
@@ -121,4 +112,44 @@ fn a_port_that_the_supervisor_cannot_reach_is_refused_to_the_guest() {
     memory.mapped.read_slice(&mut header, GuestAddress(RECEIVED)).unwrap();
     assert_eq!(header[30..32], RESET.to_le_bytes());
     assert_eq!((header[0], header[8]), (3, 16), "from the address that the guest used");
+}
+
+/// From now on the process can receive no descriptor: those below the limit are its standard streams. It can still wait for two at a
+/// time, which poll(2) has the same limit for.
+fn leave_no_room(vm: &Vm) {
+    let limit = Rlimit { current: Some(3), maximum: Some(3) };
+    rustix::process::prlimit(Pid::from_raw(vm.process.id().cast_signed()), Resource::Nofile, limit).unwrap();
+}
+
+#[test]
+fn a_process_without_room_for_descriptors_closes_what_it_cannot_take_and_goes_on() {
+    if !can_run() {
+        return;
+    }
+    let memory = Memory::new(SMALL);
+    let entry = load(&memory, &Code::new().halt());
+    let vm = start(&memory, entry, 1, true);
+    leave_no_room(&vm);
+    let (mut ours, theirs) = UnixStream::pair().unwrap();
+    vm.channel.send(&ToVm::Incoming, &[theirs.as_fd()]).unwrap();
+    drop(theirs);
+    assert_eq!(ours.read(&mut [0]).unwrap(), 0);
+    vm.channel.send(&ToVm::Stop, &[]).unwrap();
+    assert_eq!(vm.wait().reason, ExitReason::Terminated);
+}
+
+#[test]
+fn a_connection_for_which_there_is_no_room_is_refused_to_the_guest() {
+    if !can_run() {
+        return;
+    }
+    let memory = Memory::new(SMALL);
+    let entry = load(&memory, &asks_for_a_port(&memory));
+    let vm = start(&memory, entry, 1, true);
+    let FromVm::Connect { request, .. } = vm.next() else { panic!("no connection was asked for") };
+    leave_no_room(&vm);
+    let (_ours, theirs) = UnixStream::pair().unwrap();
+    vm.channel.send(&ToVm::Connected { request }, &[theirs.as_fd()]).unwrap();
+    assert_eq!(vm.wait().reason, ExitReason::GuestReset);
+    assert_eq!(memory.mapped.read_obj::<u16>(GuestAddress(RECEIVED + 30)).unwrap(), RESET);
 }
