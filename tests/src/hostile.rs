@@ -111,7 +111,7 @@ impl Programs {
         for listener in &listeners {
             listener.set_nonblocking(true).unwrap();
         }
-        Self { folder, listeners, held: VecDeque::new() }
+        Self { folder: enclave.run_dir(), listeners, held: VecDeque::new() }
     }
 
     /// Accepts whoever waits and connects to the guest's ports. The oldest connections are closed.
