@@ -105,9 +105,7 @@ impl<Tx: Serialize, Rx: DeserializeOwned> Channel<Tx, Rx> {
     /// [`ChannelError::TooLarge`] and [`ChannelError::Encode`] before anything is sent; [`ChannelError::Io`]
     /// if the peer is gone or, on a socket in non-blocking mode, does not keep up.
     pub fn send(&self, message: &Tx, descriptors: &[BorrowedFd<'_>]) -> Result<(), ChannelError> {
-        let mut packet = Vec::new();
-        ciborium::into_writer(message, &mut packet)
-            .map_err(|error| ChannelError::Encode(error.to_string()))?;
+        let mut packet = encode(message)?;
         if packet.len() > MAX_MESSAGE || descriptors.len() > MAX_DESCRIPTORS {
             return Err(ChannelError::TooLarge);
         }
@@ -149,20 +147,32 @@ impl<Tx: Serialize, Rx: DeserializeOwned> Channel<Tx, Rx> {
         if received.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
             return Err(ChannelError::TooLarge);
         }
-        let Some(mut bytes) = packet.get(..received.bytes).filter(|bytes| !bytes.is_empty()) else {
+        let Some(bytes) = packet.get_mut(..received.bytes).filter(|bytes| !bytes.is_empty()) else {
             return Ok(None);
         };
-        let decoded = ciborium::de::from_reader_with_recursion_limit(&mut bytes, MAX_DEPTH);
-        let left = bytes.len();
-        if let Some(used) = packet.get_mut(..received.bytes) {
-            used.zeroize();
-        }
-        let message = decoded.map_err(|error| ChannelError::Malformed(error.to_string()))?;
-        if left > 0 {
-            return Err(ChannelError::Malformed(format!("{left} bytes follow the message")));
-        }
-        Ok(Some(Received { message, descriptors }))
+        let decoded = decode(bytes);
+        // A message may have held a key.
+        bytes.zeroize();
+        Ok(Some(Received { message: decoded?, descriptors }))
     }
+}
+
+/// A message as the bytes of a packet.
+pub(crate) fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, ChannelError> {
+    let mut packet = Vec::new();
+    ciborium::into_writer(message, &mut packet).map_err(|error| ChannelError::Encode(error.to_string()))?;
+    Ok(packet)
+}
+
+/// The message that a packet is: all of it, and nested no deeper than ours are.
+pub(crate) fn decode<T: DeserializeOwned>(packet: &[u8]) -> Result<T, ChannelError> {
+    let mut rest = packet;
+    let message = ciborium::de::from_reader_with_recursion_limit(&mut rest, MAX_DEPTH)
+        .map_err(|error| ChannelError::Malformed(error.to_string()))?;
+    if !rest.is_empty() {
+        return Err(ChannelError::Malformed(format!("{} bytes follow the message", rest.len())));
+    }
+    Ok(message)
 }
 
 impl<Tx, Rx> AsFd for Channel<Tx, Rx> {

@@ -11,6 +11,8 @@ mod console;
 mod control_server;
 mod ending;
 mod event_loop;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod heartbeat;
 mod host_sockets;
 mod image;

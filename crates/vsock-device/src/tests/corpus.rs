@@ -26,3 +26,14 @@ fn the_corpus_is_replayed() {
     }
     assert!(inputs > 0, "no corpus in {folder}");
 }
+
+/// The corpus reaches both services, or it would say little of them.
+#[test]
+fn the_corpus_reports() {
+    for (name, reports) in
+        [("heartbeat", 1), ("application-end", 1), ("application-signalled", 1), ("application-failed", 1)]
+    {
+        let path = format!("{}/../../fuzz/corpus/vsock/{name}", env!("CARGO_MANIFEST_DIR"));
+        assert_eq!(fuzz::vsock(&std::fs::read(path).unwrap()), reports, "{name}");
+    }
+}
