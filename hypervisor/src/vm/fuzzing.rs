@@ -7,6 +7,7 @@
     reason = "test code: a failed assumption is a failed test"
 )]
 
+use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 
 use nsm_device::protocol::{MAX_REQUEST_LEN, MAX_RESPONSE_LEN};
@@ -41,6 +42,10 @@ struct Bench {
     /// Every request that was offered since the device was made, and every answer given.
     requests: Vec<Vec<u8>>,
     answers: Vec<Vec<u8>>,
+    /// What the security module has heard and not answered: the first byte of each request.
+    heard: VecDeque<u8>,
+    /// It has answered what it was not asked.
+    dishonest: bool,
     /// The buffer of the answer under way.
     room: Option<usize>,
     /// The driver has broken the rules of queues since the device was last started.
@@ -61,6 +66,8 @@ pub fn nsm_shim(data: &[u8]) {
         module: Some(module),
         requests: Vec::new(),
         answers: Vec::new(),
+        heard: VecDeque::new(),
+        dishonest: false,
         room: None,
         broken: false,
     };
@@ -79,7 +86,7 @@ impl Bench {
         match choice % 8 {
             0..=2 => self.request(number % 0x1800, usize::from(three) << 6),
             3 => self.hear_request(),
-            4 => self.answer(number % (MAX_RESPONSE_LEN + 0x100), three),
+            4 => self.answer(number % (MAX_RESPONSE_LEN + 0x100), three & 0x80 != 0),
             5 => self.break_rules([one, two, three]),
             6 if three == 0xff => self.module = None,
             6 => {
@@ -114,7 +121,7 @@ impl Bench {
     }
 
     /// The security module takes a request.
-    fn hear_request(&self) {
+    fn hear_request(&mut self) {
         let Some(module) = &self.module else { return };
         let mut packet = vec![0; 2 * MAX_REQUEST_LEN];
         let Ok((length, _)) = recv(module, &mut packet, RecvFlags::DONTWAIT) else { return };
@@ -123,11 +130,15 @@ impl Bench {
             .iter()
             .any(|request| request.get(..MAX_REQUEST_LEN + 1).unwrap_or(request) == &packet[..length]);
         assert!(whole || self.broken, "the security module got what is no request");
+        self.heard.push_back(packet[0]);
     }
 
-    /// The security module answers, asked or not.
-    fn answer(&mut self, length: usize, mark: u8) {
+    /// The security module answers the oldest request, or what nobody asked.
+    fn answer(&mut self, length: usize, unasked: bool) {
         let Some(module) = &self.module else { return };
+        let mark = if unasked { Some(0xff) } else { self.heard.pop_front() };
+        let Some(mark) = mark else { return };
+        self.dishonest |= unasked || length == 0;
         let answer = vec![mark; length];
         if send(module, &answer, SendFlags::DONTWAIT | SendFlags::NOSIGNAL).is_ok() {
             self.answers.push(answer);
@@ -172,5 +183,7 @@ impl Bench {
         // A response of more than the longest is cut where the guest's driver would cut it.
         let given = self.answers.iter().any(|given| given.get(..MAX_RESPONSE_LEN).unwrap_or(given) == answer);
         assert!(own || given, "the guest got what nobody answered");
+        let mine = self.requests.last().and_then(|request| request.first()) == answer.first();
+        assert!(own || mine || self.dishonest, "the guest got the answer to another request");
     }
 }

@@ -244,17 +244,18 @@ fn write_control() {
 fn write_nsm_shim() {
     let request = [0, 16, 0, 40];
     let hear = [3, 0, 0, 0];
-    let answer = [4, 100, 0, 7];
+    let answer = [4, 100, 0, 0];
+    let unasked = [4, 100, 0, 0x80];
     let reset = [6, 0, 0, 0];
     let idle = [7, 0, 0, 0];
     let seeds: [(&str, &[[u8; 4]]); 9] = [
         ("one-request", &[request, hear, answer, idle, request, hear, answer]),
-        ("answers-before-requests", &[answer, answer, request, request, hear]),
+        ("answers-before-requests", &[unasked, unasked, request, request, hear]),
         ("reset-while-waiting", &[request, hear, reset, request, answer, hear, answer]),
         ("module-gone", &[request, [6, 0, 0, 0xff], request, reset, request]),
-        ("longest-request", &[[0, 0, 0x10, 0xff], hear, [4, 0, 0x30, 1], [1, 1, 0x10, 0xff], hear, answer]),
-        ("no-room", &[[0, 1, 0, 1], hear, [4, 0, 0x10, 2], [0, 1, 0, 0], [0, 0, 0, 9]]),
-        ("too-long-an-answer", &[[0, 1, 0, 0xff], [4, 0xff, 0x30, 2], hear]),
+        ("longest-request", &[[0, 0, 0x10, 0xff], hear, [4, 0, 0x30, 0], [1, 1, 0x10, 0xff], hear, answer]),
+        ("no-room", &[[0, 1, 0, 1], hear, [4, 0, 0x10, 0], [0, 1, 0, 0], [0, 0, 0, 9]]),
+        ("too-long-an-answer", &[[0, 1, 0, 0xff], hear, [4, 0xff, 0x30, 0]]),
         ("broken-chains", &[[5, 8, 30, 1], [5, 1, 7, 0x41], reset, [5, 2, 2, 2], request]),
         ("index-ahead", &[request, [5, 9, 200, 0x45], idle, reset, request, answer]),
     ];
