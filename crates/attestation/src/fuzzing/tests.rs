@@ -69,6 +69,10 @@ fn write_seeds() {
         ("our-document-indefinite", sign(&indefinite(&content.to_payload()))),
         ("signed-by-root", cose::sign(&content.to_payload(), root.key()).unwrap()),
     ];
+    // A certificate with another signature than its issuer's, which says all the same.
+    let last_byte = content.certificate.last_mut().unwrap();
+    *last_byte ^= 1;
+    seeds.push(("forged-link", sign(&content.to_payload())));
     content.cabundle = stranger.chain().iter().map(|link| link.as_der().to_vec()).collect();
     seeds.push(("another-chain", sign(&content.to_payload())));
     content.cabundle = vec![vec![0x30; 1024]; 10];

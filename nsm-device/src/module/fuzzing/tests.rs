@@ -4,7 +4,7 @@ use super::*;
 use crate::protocol::MAX_REQUEST_LEN;
 
 /// Mutations of each input.
-const MUTATIONS: u64 = 150;
+const MUTATIONS: u64 = 60;
 
 #[test]
 fn the_corpus_breaks_nothing() {
@@ -43,13 +43,9 @@ fn write_seeds() {
         attestation(Some(b"echoed".to_vec())),
         Request::GetRandom,
     ];
-    let locked = [
-        extend(0, 48),
-        extend(15, 0),
-        Request::LockPcr { index: 4 },
-        Request::LockPcrs { range: 16 },
-        Request::DescribePcr { index: 8 },
-    ];
+    let locked: Vec<_> = (0..=16)
+        .flat_map(|index| [extend(index, 48), Request::LockPcr { index }, Request::DescribePcr { index }])
+        .collect();
     let edges = [
         Request::DescribePcr { index: 31 },
         Request::DescribePcr { index: 32 },

@@ -32,6 +32,7 @@ fn write_seeds() {
     let short_setup = |image: &mut Vec<u8>| image[0x1F1] = 0;
     let old = |image: &mut Vec<u8>| image[0x206] = 0x0B;
     let high = |image: &mut Vec<u8>| image[0x258..0x260].copy_from_slice(&(MMIO_HOLE - MIB).to_le_bytes());
+    let low = |image: &mut Vec<u8>| image[0x258..0x260].copy_from_slice(&0x9000_u64.to_le_bytes());
     corpus::write(
         "kernel",
         &[
@@ -40,6 +41,7 @@ fn write_seeds() {
             ("bzimage-short-setup", on_a_machine(&bzimage_with(4096, short_setup))),
             ("refused-old-bzimage", on_a_machine(&bzimage_with(64, old))),
             ("refused-high-bzimage", on_a_machine(&bzimage_with(64, high))),
+            ("refused-low-bzimage", on_a_machine(&bzimage_with(64, low))),
             ("refused-small-machine", [&[15, 2, 5, 0, 4], bzimage().as_slice()].concat()),
             ("elf", on_a_machine(&simple_elf())),
             ("elf-two-segments", on_a_machine(&elf(3 * MIB, &two_segments, &[0xAB; 32]))),
