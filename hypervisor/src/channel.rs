@@ -4,6 +4,7 @@
 //! the sender as hostile: a packet over [`MAX_MESSAGE`] bytes, more than [`MAX_DESCRIPTORS`] descriptors or a
 //! message that does not decode is an error, and received descriptors are closed on every error path.
 
+use core::fmt;
 use core::marker::PhantomData;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -18,6 +19,8 @@ use serde::de::DeserializeOwned;
 use thiserror::Error;
 use zeroize::Zeroize;
 
+use crate::console_log::printable;
+
 /// Bytes in the longest message. Console output and certificates are the largest contents.
 pub const MAX_MESSAGE: usize = 64 * 1024;
 
@@ -26,6 +29,9 @@ pub const MAX_DESCRIPTORS: usize = 16;
 
 /// Nesting that a decoder follows: the deepest of our messages has five levels.
 const MAX_DEPTH: usize = 16;
+
+/// Characters of the longest description of bytes that are no message.
+const MAX_ERROR_TEXT: usize = 200;
 
 /// What can go wrong on a channel.
 #[derive(Debug, Error)]
@@ -164,11 +170,16 @@ pub(crate) fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, ChannelError>
     Ok(packet)
 }
 
+/// What a decoder says of bytes that it refuses, fit to be shown: it quotes what it has read.
+pub(crate) fn in_few_words(error: impl fmt::Display) -> String {
+    printable(error.to_string().as_bytes()).replace('\n', " ").chars().take(MAX_ERROR_TEXT).collect()
+}
+
 /// The message that a packet is: all of it, and nested no deeper than ours are.
 pub(crate) fn decode<T: DeserializeOwned>(packet: &[u8]) -> Result<T, ChannelError> {
     let mut rest = packet;
     let message = ciborium::de::from_reader_with_recursion_limit(&mut rest, MAX_DEPTH)
-        .map_err(|error| ChannelError::Malformed(error.to_string()))?;
+        .map_err(|error| ChannelError::Malformed(in_few_words(error)))?;
     if !rest.is_empty() {
         return Err(ChannelError::Malformed(format!("{} bytes follow the message", rest.len())));
     }
@@ -241,6 +252,17 @@ mod tests {
         assert!(matches!(left.send(&String::new(), &[fd; MAX_DESCRIPTORS + 1]), Err(ChannelError::TooLarge)));
         left.send(&String::new(), &[fd; MAX_DESCRIPTORS]).unwrap();
         assert_eq!(right.receive().unwrap().unwrap().descriptors.len(), MAX_DESCRIPTORS);
+    }
+
+    #[test]
+    fn an_error_quotes_a_hostile_sender_in_few_printable_words() {
+        let (left, right) = pair().unwrap();
+        let left = Channel::<String, ()>::new(left);
+        let right = Channel::<(), crate::control::Request>::new(right);
+        left.send(&format!("\x1b[2J\n{}", "x".repeat(60_000)), &[]).unwrap();
+        let Err(error @ ChannelError::Malformed(_)) = right.receive() else { panic!() };
+        let text = error.to_string();
+        assert!(text.len() < 400 && !text.chars().any(char::is_control), "{text:?}");
     }
 
     #[test]

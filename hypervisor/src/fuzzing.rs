@@ -35,7 +35,15 @@ pub(crate) const MOST_MESSAGES: usize = 64;
 
 /// Reads a packet as its receiver does. What it accepts must read back as the same when it is sent on.
 pub(crate) fn read<T: Serialize + DeserializeOwned>(packet: &[u8]) -> Option<T> {
-    let message: T = decode(packet).ok()?;
+    let message: T = match decode(packet) {
+        Ok(message) => message,
+        Err(error) => {
+            let text = error.to_string();
+            let shown = text.len() < 1000 && !text.chars().any(char::is_control);
+            assert!(shown, "an error quotes its sender: {text:?}");
+            return None;
+        }
+    };
     let sent = encode(&message).expect("what was read can be sent");
     let again: T = decode(&sent).expect("what was sent can be read");
     assert_eq!(encode(&again).expect("it can be sent again"), sent, "it reads back as something else");

@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::channel::in_few_words;
 use crate::description::Description;
 
 /// Name of the state file.
@@ -137,7 +138,7 @@ pub fn read(folder: BorrowedFd<'_>) -> Result<Option<(Record, bool)>, StateError
 
 /// The record that a file's content is.
 pub(crate) fn decode(text: &[u8]) -> Result<Record, StateError> {
-    let damaged = |error: serde_json::Error| StateError::Damaged(error.to_string());
+    let damaged = |error: serde_json::Error| StateError::Damaged(in_few_words(error));
     let VersionOnly { version } = serde_json::from_slice(text).map_err(damaged)?;
     if version != STATE_VERSION {
         return Err(StateError::Version(version));

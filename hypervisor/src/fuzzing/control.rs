@@ -48,7 +48,14 @@ fn events(bytes: &[u8]) -> bool {
 }
 
 fn state_file(text: &[u8]) -> bool {
-    let Ok(record) = state::decode(text) else { return false };
+    let record = match state::decode(text) {
+        Ok(record) => record,
+        Err(error) => {
+            let words = error.to_string();
+            assert!(words.len() < 1000 && !words.chars().any(char::is_control), "{words:?}");
+            return false;
+        }
+    };
     assert_eq!(record.version, state::STATE_VERSION);
     let written = state::encode(&record).expect("a record can be written");
     assert_eq!(state::decode(&written).expect("a written record can be read"), record);

@@ -3,7 +3,7 @@
 use crate::arch::boot::fuzzing::set_registers;
 use crate::fuzzing::{MOST_MESSAGES, read};
 use crate::memory;
-use crate::messages::{BootSpec, FromSecurityModule, ToVm};
+use crate::messages::{BootSpec, ToVm};
 use crate::{security_module, supervisor};
 
 /// Bytes of the memory that boot messages are checked against.
@@ -21,7 +21,7 @@ pub fn messages(data: &[u8]) -> usize {
         0 => packets.filter_map(read::<ToVm>).inspect(to_vm).count(),
         1 => supervisor::fuzzing::machine(packets),
         2 => security_module::fuzzing::supervisor(packets),
-        _ => packets.filter_map(read::<FromSecurityModule>).count(),
+        _ => supervisor::fuzzing::security_module(packets),
     }
 }
 

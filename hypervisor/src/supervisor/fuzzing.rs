@@ -8,9 +8,10 @@ use attestation::pcr::{Measurements, Pcr};
 use crate::exit_reason::ExitReason;
 use crate::fuzzing::read;
 use crate::launch::LaunchSpec;
-use crate::messages::{ApplicationEnd, FromVm};
+use crate::messages::{ApplicationEnd, FromSecurityModule, FromVm};
 use crate::supervisor::machine_protocol::{MachineEvent, MachineProtocol};
-use crate::supervisor::{MAX_CPUS, heartbeat, setup};
+use crate::supervisor::security_protocol::Progress;
+use crate::supervisor::{MAX_CPUS, heartbeat, security_protocol, setup};
 
 /// Hears the virtual machine process until it breaks the rules. An empty packet, which no process can send, is the supervisor's
 /// own decision to let the machine boot. Returns how many messages were understood.
@@ -53,6 +54,35 @@ pub(crate) fn machine<'p>(packets: impl Iterator<Item = &'p [u8]>) -> usize {
         if let Some(ApplicationEnd::Failed(text)) = protocol.application() {
             assert_printable(text, 4 * 256);
             assert!(!text.contains('\n'));
+        }
+    }
+    understood
+}
+
+/// Hears the security module until it breaks the rules. An empty packet, which no process can send, is the supervisor's word
+/// of what was measured. Returns how many messages were understood.
+pub(crate) fn security_module<'p>(packets: impl Iterator<Item = &'p [u8]>) -> usize {
+    let mut so_far = Progress::default();
+    let mut understood = 0;
+    for packet in packets {
+        if packet.is_empty() {
+            so_far.told |= so_far.ready;
+            continue;
+        }
+        let Some(message) = read::<FromSecurityModule>(packet) else { break };
+        understood += 1;
+        let Ok(message) = security_protocol::admit(message, so_far) else { break };
+        match message {
+            FromSecurityModule::Contained { .. } => assert!(!so_far.ready),
+            FromSecurityModule::Ready => assert!(!core::mem::replace(&mut so_far.ready, true), "twice"),
+            FromSecurityModule::Locked => {
+                assert!(so_far.told, "it locked what it was not told");
+                assert!(!core::mem::replace(&mut so_far.locked, true), "twice");
+            }
+            FromSecurityModule::Refused(why) => {
+                assert_printable(&why, 4 * 1024);
+                break;
+            }
         }
     }
     understood

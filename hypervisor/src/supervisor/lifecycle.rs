@@ -24,7 +24,7 @@ use crate::supervisor::link::Link;
 use crate::supervisor::machine_protocol::MachineProtocol;
 use crate::supervisor::poller::{Interest, Poller, Source};
 use crate::supervisor::setup::{Place, attested};
-use crate::supervisor::{SupervisorError, heartbeat};
+use crate::supervisor::{SupervisorError, heartbeat, security_protocol};
 
 /// Messages that wait for the virtual machine process: one for each connection that it has not taken yet.
 const MACHINE_QUEUE: usize = 256;
@@ -210,6 +210,18 @@ impl Supervisor {
     pub(super) fn security_said(&mut self, message: FromSecurityModule) {
         let Some(security) = &mut self.security else {
             return;
+        };
+        let so_far = security_protocol::Progress {
+            ready: security.ready,
+            told: self.stage >= Stage::Sealing,
+            locked: security.locked,
+        };
+        let message = match security_protocol::admit(message, so_far) {
+            Ok(message) => message,
+            Err(violation) => {
+                let why = format!("the security module was ended because {}", violation.0);
+                return self.begin_end(ExitReason::SecurityModuleKilled, why);
+            }
         };
         match message {
             FromSecurityModule::Contained { missing } => {

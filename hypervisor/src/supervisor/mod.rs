@@ -21,6 +21,7 @@ mod link;
 mod log;
 mod machine_protocol;
 mod poller;
+mod security_protocol;
 mod setup;
 mod signals;
 

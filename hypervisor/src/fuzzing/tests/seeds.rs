@@ -112,11 +112,11 @@ fn to_vm() -> Vec<u8> {
     )
 }
 
-/// The messages of a machine, with the supervisor's decision to boot (an empty packet) after the second.
-fn from_vm(messages: &[FromVm]) -> Vec<u8> {
+/// Messages to the supervisor, with its own decision (an empty packet) after the second.
+fn with_decision<T: Serialize>(direction: u8, messages: &[T]) -> Vec<u8> {
     let mut packets: Vec<_> = messages.iter().map(|message| encode(message).unwrap()).collect();
     packets.insert(2, Vec::new());
-    [&[1], corpus::join(&packets).as_slice()].concat()
+    [&[direction], corpus::join(&packets).as_slice()].concat()
 }
 
 fn ended(reason: ExitReason) -> FromVm {
@@ -163,8 +163,9 @@ fn write_messages() {
         FromSecurityModule::Contained { missing: vec!["namespaces".to_owned()] },
         FromSecurityModule::Ready,
         FromSecurityModule::Locked,
-        FromSecurityModule::Refused("\u{1b}]0;no".to_owned()),
     ];
+    let refusals = [FromSecurityModule::Ready, FromSecurityModule::Refused("\u{1b}]0;no".to_owned())];
+    let unasked = [FromSecurityModule::Ready, FromSecurityModule::Locked];
     let malformed =
         corpus::join(&[&b"\x68Prepared\x00"[..], b"\xa1\x67Refused\x9b\xff\xff\xff\xff\xff\xff\xff\xff"]);
     let nested = corpus::join(&[vec![0xa1; 200]]);
@@ -172,14 +173,16 @@ fn write_messages() {
         "messages",
         &[
             ("to-vm", to_vm()),
-            ("from-vm", from_vm(&life)),
-            ("from-vm-claims", from_vm(&claims)),
-            ("from-vm-unbelieved", from_vm(&unbelieved)),
-            ("from-vm-start-failed", from_vm(&[FromVm::Prepared, ended(ExitReason::StartFailed)])),
+            ("from-vm", with_decision(1, &life)),
+            ("from-vm-claims", with_decision(1, &claims)),
+            ("from-vm-unbelieved", with_decision(1, &unbelieved)),
+            ("from-vm-start-failed", with_decision(1, &[FromVm::Prepared, ended(ExitReason::StartFailed)])),
             ("to-security-module", packets(2, &security)),
             ("to-security-module-refused", packets(2, &refused)),
             ("to-security-module-debug", packets(2, &debug)),
-            ("from-security-module", packets(3, &answers)),
+            ("from-security-module", with_decision(3, &answers)),
+            ("from-security-module-refused", packets(3, &refusals)),
+            ("from-security-module-unasked", packets(3, &unasked)),
             ("malformed", [&[1], malformed.as_slice()].concat()),
             ("malformed-nested", [&[3], nested.as_slice()].concat()),
         ],
@@ -211,8 +214,8 @@ fn write_control() {
     (small_order.cid, small_order.huge_page_size, small_order.debug) = (None, None, true);
     (small_order.required_certificate, small_order.heartbeat_timeout_ms) = (None, Some(1));
     small_order.identity.role = String::new();
-    let state_of_another_version =
-        String::from_utf8(record(None)).unwrap().replace("\"Version\": 1", "\"Version\": 2");
+    let version = |more: u32| format!("\"Version\": {}", state::STATE_VERSION + more);
+    let state_of_another_version = String::from_utf8(record(None)).unwrap().replace(&version(0), &version(1));
     corpus::write(
         "control",
         &[
