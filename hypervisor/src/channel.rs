@@ -111,7 +111,9 @@ impl<Tx: Serialize, Rx: DeserializeOwned> Channel<Tx, Rx> {
     /// [`ChannelError::TooLarge`] and [`ChannelError::Encode`] before anything is sent; [`ChannelError::Io`]
     /// if the peer is gone or, on a socket in non-blocking mode, does not keep up.
     pub fn send(&self, message: &Tx, descriptors: &[BorrowedFd<'_>]) -> Result<(), ChannelError> {
-        let mut packet = encode(message)?;
+        let mut packet = Vec::new();
+        ciborium::into_writer(message, &mut packet)
+            .map_err(|error| ChannelError::Encode(error.to_string()))?;
         if packet.len() > MAX_MESSAGE || descriptors.len() > MAX_DESCRIPTORS {
             return Err(ChannelError::TooLarge);
         }
@@ -161,13 +163,6 @@ impl<Tx: Serialize, Rx: DeserializeOwned> Channel<Tx, Rx> {
         bytes.zeroize();
         Ok(Some(Received { message: decoded?, descriptors }))
     }
-}
-
-/// A message as the bytes of a packet.
-pub(crate) fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, ChannelError> {
-    let mut packet = Vec::new();
-    ciborium::into_writer(message, &mut packet).map_err(|error| ChannelError::Encode(error.to_string()))?;
-    Ok(packet)
 }
 
 /// What a decoder says of bytes that it refuses, fit to be shown: it quotes what it has read.

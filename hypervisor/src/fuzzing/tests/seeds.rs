@@ -23,12 +23,12 @@ use crate::state::{self, Record};
 const INSTANCE: &str = "i-0123456789abcdef0";
 
 fn packets<T: Serialize>(direction: u8, messages: &[T]) -> Vec<u8> {
-    let packets: Vec<_> = messages.iter().map(|message| encode(message).unwrap()).collect();
+    let packets: Vec<_> = messages.iter().map(|message| encode(message)).collect();
     [&[direction], corpus::join(&packets).as_slice()].concat()
 }
 
 fn tagged<T: Serialize>(kind: u8, message: &T) -> Vec<u8> {
-    [&[kind], encode(message).unwrap().as_slice()].concat()
+    [&[kind], encode(message).as_slice()].concat()
 }
 
 fn measurements() -> Measurements {
@@ -114,7 +114,7 @@ fn to_vm() -> Vec<u8> {
 
 /// Messages to the supervisor, with its own decision (an empty packet) after the second.
 fn with_decision<T: Serialize>(direction: u8, messages: &[T]) -> Vec<u8> {
-    let mut packets: Vec<_> = messages.iter().map(|message| encode(message).unwrap()).collect();
+    let mut packets: Vec<_> = messages.iter().map(|message| encode(message)).collect();
     packets.insert(2, Vec::new());
     [&[direction], corpus::join(&packets).as_slice()].concat()
 }
