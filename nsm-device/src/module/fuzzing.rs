@@ -6,6 +6,7 @@
 //! encode it; what was locked before the guest ran is as it was. A document is signed with a key that the root vouches
 //! for, shows every locked register with its value and no other, and echoes what it was given.
 #![allow(
+    clippy::arithmetic_side_effects,
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::missing_panics_doc,
