@@ -42,8 +42,9 @@ lines: ## How many lines a reviewer reads: on the measured-boot path, in each pr
 soak: build ## The long forms of the tests, for SOAK_HOURS (4)
 	@tools/soak
 
-fuzz: ## The fuzz targets, for FUZZ_SECONDS (60) each
-	@tools/fuzz
+fuzz: ## The fuzz targets, for TIME (60) seconds each (TARGETS='nsm eif' for some)
+	@tools/fuzz $(TARGETS)
+fuzz: export FUZZ_SECONDS := $(or $(TIME),$(FUZZ_SECONDS),60)
 
 clean: ## Remove what was built here; the cache stays
 	cargo clean

@@ -1,4 +1,6 @@
-//! The vsock device, against any packets and any host programs. `vsock_device::testing::fuzz` says what holds.
+//! The vsock device, against any packets and any host programs. `_ = vsock_device::testing::fuzz` says what holds.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| vsock_device::testing::fuzz::vsock(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    vsock_device::testing::fuzz::vsock(data);
+});

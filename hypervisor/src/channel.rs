@@ -4,6 +4,7 @@
 //! the sender as hostile: a packet over [`MAX_MESSAGE`] bytes, more than [`MAX_DESCRIPTORS`] descriptors or a
 //! message that does not decode is an error, and received descriptors are closed on every error path.
 
+use core::fmt;
 use core::marker::PhantomData;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -18,6 +19,8 @@ use serde::de::DeserializeOwned;
 use thiserror::Error;
 use zeroize::{Zeroize, Zeroizing};
 
+use crate::console_log::printable;
+
 /// Bytes in the longest message. Console output and certificates are the largest contents.
 pub const MAX_MESSAGE: usize = 64 * 1024;
 
@@ -26,6 +29,9 @@ pub const MAX_DESCRIPTORS: usize = 16;
 
 /// Bytes of byte strings and texts that the decoder holds at a time.
 const SCRATCH: usize = 4096;
+
+/// Characters of the longest description of bytes that are no message.
+const MAX_ERROR_TEXT: usize = 200;
 
 /// What can go wrong on a channel.
 #[derive(Debug, Error)]
@@ -158,22 +164,32 @@ impl<Tx: Serialize, Rx: DeserializeOwned> Channel<Tx, Rx> {
         if received.flags.contains(ReturnFlags::TRUNC) || too_many {
             return Err(ChannelError::TooLarge);
         }
-        let Some(mut bytes) = packet.get(..received.bytes).filter(|bytes| !bytes.is_empty()) else {
+        let Some(bytes) = packet.get_mut(..received.bytes).filter(|bytes| !bytes.is_empty()) else {
             return Ok(None);
         };
-        // Nesting ends at 256, where this decoder stops.
-        let mut scratch = Zeroizing::new([0; SCRATCH]);
-        let decoded = ciborium::de::from_reader_with_buffer(&mut bytes, scratch.as_mut_slice());
-        let left = bytes.len();
-        if let Some(used) = packet.get_mut(..received.bytes) {
-            used.zeroize();
-        }
-        let message = decoded.map_err(|error| ChannelError::Malformed(error.to_string()))?;
-        if left > 0 {
-            return Err(ChannelError::Malformed(format!("{left} bytes follow the message")));
-        }
-        Ok(Some(Received { message, descriptors }))
+        let decoded = decode(bytes);
+        // A message may have held a key.
+        bytes.zeroize();
+        Ok(Some(Received { message: decoded?, descriptors }))
     }
+}
+
+/// What a decoder says of bytes that it refuses, fit to be shown: it quotes what it has read.
+pub(crate) fn in_few_words(error: impl fmt::Display) -> String {
+    printable(error.to_string().as_bytes()).replace('\n', " ").chars().take(MAX_ERROR_TEXT).collect()
+}
+
+/// The message that a packet is, all of it. Nesting ends at 256, where this decoder stops.
+pub(crate) fn decode<T: DeserializeOwned>(packet: &[u8]) -> Result<T, ChannelError> {
+    let mut rest = packet;
+    // What is decoded may be a key.
+    let mut scratch = Zeroizing::new([0; SCRATCH]);
+    let message = ciborium::de::from_reader_with_buffer(&mut rest, scratch.as_mut_slice())
+        .map_err(|error| ChannelError::Malformed(in_few_words(error)))?;
+    if !rest.is_empty() {
+        return Err(ChannelError::Malformed(format!("{} bytes follow the message", rest.len())));
+    }
+    Ok(message)
 }
 
 impl<Tx, Rx> AsFd for Channel<Tx, Rx> {
@@ -266,6 +282,17 @@ mod tests {
         rustix::process::setrlimit(rustix::process::Resource::Nofile, limit).unwrap();
         let received = right.receive().unwrap().unwrap();
         assert_eq!((received.message.as_str(), received.descriptors.len()), ("three", 1));
+    }
+
+    #[test]
+    fn an_error_quotes_a_hostile_sender_in_few_printable_words() {
+        let (left, right) = pair().unwrap();
+        let left = Channel::<String, ()>::new(left);
+        let right = Channel::<(), crate::control::Request>::new(right);
+        left.send(&format!("\x1b[2J\n{}", "x".repeat(60_000)), &[]).unwrap();
+        let Err(error @ ChannelError::Malformed(_)) = right.receive() else { panic!() };
+        let text = error.to_string();
+        assert!(text.len() < 400 && !text.chars().any(char::is_control), "{text:?}");
     }
 
     #[test]

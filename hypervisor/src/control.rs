@@ -7,15 +7,29 @@ use ciborium::Value;
 use serde::{Deserialize, Serialize};
 
 use crate::description::Description;
-use crate::launch::LaunchEvent;
+use crate::launch::{LaunchEvent, PROTOCOL_VERSION};
 
 /// A request as it travels: the version can be read whatever the rest looks like.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Envelope {
-    /// [`crate::launch::PROTOCOL_VERSION`] of the command.
+    /// [`PROTOCOL_VERSION`] of the command.
     pub version: u32,
     /// A [`Request`].
     pub request: Value,
+}
+
+impl Envelope {
+    /// The request, if it is one of this version; else the refusal, in words for the command's user.
+    pub(crate) fn open(&self) -> Result<Request, String> {
+        if self.version != PROTOCOL_VERSION {
+            return Err(format!(
+                "the enclave's supervisor speaks version {PROTOCOL_VERSION} of the protocol and this command version {}; \
+                 use the version of `enclave` that started the enclave",
+                self.version
+            ));
+        }
+        self.request.deserialized().map_err(|_| "this is no request".to_owned())
+    }
 }
 
 /// What a command wants.

@@ -15,6 +15,8 @@ pub mod containment_trial;
 pub mod control;
 pub mod description;
 pub mod exit_reason;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod inherited;
 pub mod launch;
 pub mod loading;

@@ -179,5 +179,7 @@ fn receive(machine: impl AsFd) -> Result<Option<Vec<u8>>, Errno> {
     Ok(if packet.is_empty() { None } else { Some(packet) })
 }
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 #[cfg(test)]
 mod tests;

@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::channel::in_few_words;
 use crate::description::Description;
 use crate::run_dir::open_plain_file;
 
@@ -133,13 +134,22 @@ pub fn read(folder: BorrowedFd<'_>) -> Result<Option<(Record, bool)>, StateError
     };
     let mut text = Vec::new();
     File::from(file).take(MAX_STATE).read_to_end(&mut text)?;
-    let VersionOnly { version } =
-        serde_json::from_slice(&text).map_err(|error| StateError::Damaged(error.to_string()))?;
+    Ok(Some((decode(&text)?, alive)))
+}
+
+/// The record that a file's content is.
+pub(crate) fn decode(text: &[u8]) -> Result<Record, StateError> {
+    let damaged = |error: serde_json::Error| StateError::Damaged(in_few_words(error));
+    let VersionOnly { version } = serde_json::from_slice(text).map_err(damaged)?;
     if version != STATE_VERSION {
         return Err(StateError::Version(version));
     }
-    let record = serde_json::from_slice(&text).map_err(|error| StateError::Damaged(error.to_string()))?;
-    Ok(Some((record, alive)))
+    serde_json::from_slice(text).map_err(damaged)
+}
+
+/// A record as a file's content.
+pub(crate) fn encode(record: &Record) -> Result<Vec<u8>, StateError> {
+    serde_json::to_vec_pretty(record).map_err(|error| StateError::Damaged(error.to_string()))
 }
 
 /// Blocks until the supervisor has ended. Returns at once if there is no state file.
@@ -178,7 +188,7 @@ fn lock_current(folder: BorrowedFd<'_>, operation: FlockOperation) -> Result<Opt
 
 /// Writes and locks a new state, then gives it the state's name.
 fn write_locked(folder: BorrowedFd<'_>, record: &Record) -> Result<OwnedFd, StateError> {
-    let text = serde_json::to_vec_pretty(record).map_err(|error| StateError::Damaged(error.to_string()))?;
+    let text = encode(record)?;
     // A leftover of a process killed while writing; only the lock's holder writes here.
     match rustix::fs::unlinkat(folder, NEW_STATE_FILE, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => {}
@@ -246,11 +256,11 @@ mod tests {
         let temporary = tempfile::tempdir().unwrap();
         let folder = open_folder(temporary.path()).unwrap();
         let path = temporary.path().join(STATE_FILE);
-        std::fs::write(&path, r#"{"Version": 2, "Something": "else"}"#).unwrap();
-        assert!(matches!(read(folder.as_fd()), Err(StateError::Version(2))));
+        std::fs::write(&path, r#"{"Version": 77, "Something": "else"}"#).unwrap();
+        assert!(matches!(read(folder.as_fd()), Err(StateError::Version(77))));
         std::fs::write(&path, "half a fil").unwrap();
         assert!(matches!(read(folder.as_fd()), Err(StateError::Damaged(_))));
-        std::fs::write(&path, r#"{"Version": 1}"#).unwrap();
+        std::fs::write(&path, format!(r#"{{"Version": {STATE_VERSION}}}"#)).unwrap();
         assert!(matches!(read(folder.as_fd()), Err(StateError::Damaged(_))));
     }
 }

@@ -1,5 +1,8 @@
 //! The security module of one enclave.
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
+
 use core::time::Duration;
 use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};

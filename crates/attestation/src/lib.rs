@@ -16,6 +16,8 @@ pub mod cbor;
 pub mod certificate;
 pub mod cose;
 pub mod document;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod identity;
 pub mod key;
 pub mod path;

@@ -12,42 +12,12 @@
 
 mod common;
 
-use std::path::{Path, PathBuf};
-
 use common::*;
+use corpus::Numbers;
 use eif::fuzzing;
 
 /// Mutations of each corpus file.
 const MUTATIONS: u64 = 150;
-
-fn corpus() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/eif")
-}
-
-fn files() -> Vec<(String, Vec<u8>)> {
-    let entries = std::fs::read_dir(corpus()).unwrap().map(|entry| entry.unwrap());
-    let mut files: Vec<_> = entries
-        .map(|entry| (entry.file_name().into_string().unwrap(), std::fs::read(entry.path()).unwrap()))
-        .collect();
-    files.sort();
-    assert!(files.len() >= 8, "the corpus is missing");
-    files
-}
-
-/// A fixed sequence of numbers, so that a failure comes again.
-struct Numbers(u64);
-
-impl Numbers {
-    fn next(&mut self) -> u64 {
-        // Constants of Knuth's MMIX generator; the upper bits are the good ones.
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        self.0 >> 33
-    }
-
-    fn below(&mut self, limit: usize) -> usize {
-        self.next() as usize % limit.max(1)
-    }
-}
 
 /// Values at which sizes and offsets go wrong.
 const EDGES: [u64; 8] = [0, 1, 11, 12, 547, 548, u64::MAX, u64::MAX - 559];
@@ -81,7 +51,7 @@ fn mutate(image: &mut Vec<u8>, numbers: &mut Numbers) {
 
 #[test]
 fn the_corpus_breaks_nothing() {
-    for (name, image) in files() {
+    for (name, image) in corpus::inputs("eif") {
         println!("{name}");
         fuzzing::image(&image);
     }
@@ -89,9 +59,9 @@ fn the_corpus_breaks_nothing() {
 
 #[test]
 fn mutations_of_the_corpus_break_nothing() {
-    for (name, image) in files() {
+    for (name, image) in corpus::inputs("eif") {
         for seed in 0..MUTATIONS {
-            let mut numbers = Numbers(seed);
+            let mut numbers = Numbers::new(seed);
             let mut mutated = image.clone();
             for _ in 0..=numbers.below(3) {
                 mutate(&mut mutated, &mut numbers);
@@ -135,7 +105,5 @@ fn write_seeds() {
         ("signed-badly", signed(b"\x81\xa2\x73signing_certificate\x9b\x7f")),
         ("truncated", truncated),
     ];
-    for (name, image) in seeds {
-        std::fs::write(corpus().join(name), image).unwrap();
-    }
+    corpus::write("eif", &seeds);
 }

@@ -213,7 +213,8 @@ impl Guest {
         };
         let events = self.driver.transport.event_source();
         let mut polled = [PollFd::from_borrowed_fd(events, PollFlags::IN)];
-        poll(&mut polled, Some(&timeout)).expect("poll") > 0
+        // A fuzzer's own timer sends signals.
+        rustix::io::retry_on_intr(|| poll(&mut polled, Some(&timeout))).expect("poll") > 0
     }
 
     /// Takes what the device has received for the guest, and offers as many new buffers.

@@ -81,7 +81,7 @@ impl Supervisor {
 }
 
 /// Passes events on until the last one, which it turns into the outcome.
-pub(super) fn follow(
+pub(crate) fn follow(
     mut next: impl FnMut() -> Result<Option<LaunchEvent>, ClientError>,
     on_event: &mut dyn FnMut(&LaunchEvent),
 ) -> Result<Description, LaunchError> {

@@ -15,6 +15,8 @@ pub use connect::connect;
 pub use conversation::{console, logs, start, terminate, wait};
 pub use error::{ClientError, LaunchError};
 pub use find::{find, list};
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use launch::follow;
 pub use launch::{Supervisor, supervisor_program};
 
 pub use crate::console_log::LogReader;

@@ -15,6 +15,8 @@ use vm_memory::GuestMemoryMmap;
 use self::descriptor::Descriptor;
 use self::mapping::Mapping;
 pub use self::mapping::Protection;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use self::received::check as check_regions;
 pub use self::received::map;
 use crate::arch::boot::{RamRange, ram_ranges};
 use crate::messages::MemoryRegion;

@@ -24,7 +24,7 @@ pub fn map(
     regions: &[MemoryRegion],
 ) -> Result<(GuestMemoryMmap, Protection), MemoryError> {
     let descriptor = Descriptor::received(File::from(descriptor))?;
-    check(regions, &descriptor)?;
+    check(regions, descriptor.page_size(), descriptor.bytes())?;
     let mut protection = Protection::default();
     let mappings = regions
         .iter()
@@ -33,18 +33,18 @@ pub fn map(
     Ok((mapping::guest_memory(&descriptor, regions, &mappings)?, protection))
 }
 
-fn check(regions: &[MemoryRegion], descriptor: &Descriptor) -> Result<(), MemoryError> {
+/// Checks everything that mapping relies on, for a descriptor of `bytes` bytes made of pages of `page` bytes.
+pub(crate) fn check(regions: &[MemoryRegion], page: u64, bytes: u64) -> Result<(), MemoryError> {
     if regions.is_empty() || regions.len() > MAX_REGIONS {
         return Err(MemoryError::Regions("there are none, or too many"));
     }
-    let page = descriptor.page_size();
     for region in regions {
         let numbers = [region.guest_address, region.length, region.offset];
         if region.length == 0 || numbers.iter().any(|number| !number.is_multiple_of(page)) {
             return Err(MemoryError::Regions("one is empty or not made of whole pages"));
         }
         // Past the end of the file, an access would end the process.
-        if region.offset.checked_add(region.length).is_none_or(|end| end > descriptor.bytes()) {
+        if region.offset.checked_add(region.length).is_none_or(|end| end > bytes) {
             return Err(MemoryError::Regions("one reaches past the end of the descriptor"));
         }
         if region.guest_address.checked_add(region.length).is_none() {

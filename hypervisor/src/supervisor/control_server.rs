@@ -9,7 +9,7 @@ use rustix::net::{SocketFlags, SocketType};
 
 use crate::control::{Envelope, Reply, Request};
 use crate::description::Description;
-use crate::launch::{LaunchEvent, PROTOCOL_VERSION};
+use crate::launch::LaunchEvent;
 use crate::run_dir::CONTROL_SOCKET;
 use crate::supervisor::link::{Heard, Link};
 use crate::supervisor::listener::Listener;
@@ -113,16 +113,7 @@ impl ControlServer {
                 return None;
             }
         };
-        let request = if envelope.version == PROTOCOL_VERSION {
-            envelope.request.deserialized::<Request>().map_err(|_| "this is no request".to_owned())
-        } else {
-            Err(format!(
-                "the enclave's supervisor speaks version {PROTOCOL_VERSION} of the protocol and this command version {}; \
-                 use the version of `enclave` that started the enclave",
-                envelope.version
-            ))
-        };
-        match request {
+        match envelope.open() {
             Ok(request) => {
                 conversation.request = Some(request);
                 Some(request)

@@ -21,7 +21,7 @@ use crate::supervisor::link::Link;
 use crate::supervisor::machine_protocol::MachineProtocol;
 use crate::supervisor::poller::{Interest, Poller, Source};
 use crate::supervisor::setup::{Place, attested};
-use crate::supervisor::{SupervisorError, heartbeat};
+use crate::supervisor::{SupervisorError, heartbeat, security_protocol};
 
 /// Messages that wait for the virtual machine process: one for each connection that it has not taken yet.
 const MACHINE_QUEUE: usize = 256;
@@ -197,9 +197,21 @@ impl Supervisor {
         let Some(security) = &mut self.security else {
             return;
         };
+        let so_far = security_protocol::Progress {
+            ready: security.ready,
+            told: self.stage >= Stage::Sealing,
+            locked: security.locked,
+        };
+        let message = match security_protocol::admit(message, so_far) {
+            Ok(message) => message,
+            Err(violation) => {
+                let why = format!("the security module was ended because {}", violation.0);
+                return self.begin_end(ExitReason::SecurityModuleKilled, why);
+            }
+        };
         match message {
-            // Before anything else, and once: each is written to the state file.
-            FromSecurityModule::Contained { missing } if !security.ready && !security.told => {
+            // Once: each is written to the state file.
+            FromSecurityModule::Contained { missing } if !security.told => {
                 security.told = true;
                 self.containment_lacks(Role::SecurityModule, missing);
             }

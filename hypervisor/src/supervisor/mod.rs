@@ -12,6 +12,8 @@ mod console;
 mod control_server;
 mod ending;
 mod event_loop;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod heartbeat;
 mod host_sockets;
 mod image;
@@ -21,6 +23,7 @@ mod listener;
 mod log;
 mod machine_protocol;
 mod poller;
+mod security_protocol;
 mod setup;
 mod signals;
 mod users;

@@ -219,7 +219,7 @@ pub(super) fn attested(spec: &LaunchSpec, image: &Measurements) -> Result<Attest
     })
 }
 
-fn check(spec: &LaunchSpec) -> Result<(), SetupError> {
+pub(super) fn check(spec: &LaunchSpec) -> Result<(), SetupError> {
     if spec.version != PROTOCOL_VERSION {
         return Err(SetupError::Version(spec.version));
     }

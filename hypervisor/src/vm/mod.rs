@@ -10,6 +10,8 @@
 mod console;
 mod control;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod host_end;
 mod machine;
 mod nsm;

@@ -8,16 +8,18 @@ use super::Guest;
 use crate::Limits;
 use crate::limits::CREDIT_BYTES;
 use crate::packet::Header;
+use crate::services::{ApplicationEnd, FAILURE_TEXT, GuestReport, HEARTBEAT};
 
 /// Few enough that the limit is reached.
 const CONNECTIONS: usize = 6;
 
 /// Does to a device what `data` says. What holds after each step: the device does not panic, comes to rest, keeps to
-/// its limits, and sends nothing but well-formed packets for the guest.
+/// its limits, sends nothing but well-formed packets for the guest, and reports each service once. Returns the number of
+/// reports.
 ///
 /// # Panics
 /// It does not hold.
-pub fn vsock(data: &[u8]) {
+pub fn vsock(data: &[u8]) -> usize {
     let limits = Limits { connections: CONNECTIONS, handshakes: 3, resets: 4, ..Limits::default() };
     let mut guest = Guest::with_limits(limits);
     guest.programs.listen(1);
@@ -49,7 +51,26 @@ pub fn vsock(data: &[u8]) {
         while let Some(program) = guest.programs.try_accept() {
             programs.push(program);
         }
+        check_reports(&guest.reports());
         programs.truncate(32);
+    }
+    guest.reports().len()
+}
+
+/// Each service reports once, whatever the guest says, and what it says can be shown.
+fn check_reports(reports: &[GuestReport]) {
+    let heartbeats = reports.iter().filter(|report| **report == GuestReport::Heartbeat).count();
+    assert!(heartbeats <= 1 && reports.len() <= heartbeats + 1, "{reports:?}");
+    for report in reports {
+        match report {
+            GuestReport::ApplicationEnded(ApplicationEnd::Signalled(signal)) => {
+                assert!((1..=64).contains(signal));
+            }
+            GuestReport::ApplicationEnded(ApplicationEnd::Failed(text)) => {
+                assert!(text.len() <= FAILURE_TEXT && text.bytes().all(|byte| (b' '..=b'~').contains(&byte)));
+            }
+            _ => {}
+        }
     }
 }
 
@@ -64,7 +85,14 @@ fn packet(guest: &mut Guest, rest: &mut &[u8]) {
     };
     *rest = tail;
     let [operation, port, cid, length, lie, flags, kind, credit] = *choice;
-    let payload = vec![0xb7; usize::from(length) * usize::from(length) % 70_000];
+    // What the service of application ends gets is text, so it comes from the input.
+    let payload = if port % 6 == 5 {
+        let (text, tail) = rest.split_at(usize::from(length).min(rest.len()));
+        *rest = tail;
+        text.to_vec()
+    } else {
+        vec![HEARTBEAT; usize::from(length) * usize::from(length) % 70_000]
+    };
     let said = u32::try_from(payload.len()).expect("a length");
     let header = Header {
         src_cid: if cid & 0x40 == 0 { 16 } else { u64::from(cid) },

@@ -15,14 +15,19 @@ proptest! {
 
 #[test]
 fn the_corpus_is_replayed() {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus/vsock");
-    let mut inputs = 0;
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let data = std::fs::read(entry.unwrap().path()).unwrap();
+    for (_, data) in corpus::inputs("vsock") {
         for start in 0..data.len().min(16) {
             fuzz::vsock(&data[start..]);
         }
-        inputs += 1;
     }
-    assert!(inputs > 0, "no corpus in {folder}");
+}
+
+/// The corpus reaches both services, or it would say little of them.
+#[test]
+fn the_corpus_reports() {
+    let reporting = ["heartbeat", "application-end", "application-signalled", "application-failed"];
+    for (name, data) in corpus::inputs("vsock") {
+        let reports = usize::from(reporting.contains(&name.as_str()));
+        assert_eq!(fuzz::vsock(&data), reports, "{name}");
+    }
 }

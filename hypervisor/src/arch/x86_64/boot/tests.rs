@@ -15,7 +15,7 @@ const INITRD_MAX: u32 = 0x7FFF_FFFF;
 const COMMAND_LINE_MAX: u32 = 100;
 
 /// A bzImage of one setup sector and `body` bytes of 0xCC. Offsets: Documentation/arch/x86/boot.rst.
-fn bzimage_with(body: usize, change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+pub(super) fn bzimage_with(body: usize, change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     let mut image = vec![0; 1024];
     let mut put = |offset: usize, bytes: &[u8]| image[offset..offset + bytes.len()].copy_from_slice(bytes);
     put(0x1F1, &[1]);
@@ -37,20 +37,20 @@ fn bzimage_with(body: usize, change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     image
 }
 
-fn bzimage() -> Vec<u8> {
+pub(super) fn bzimage() -> Vec<u8> {
     bzimage_with(4096, |_| {})
 }
 
 /// A kernel that must be told about its ramdisk with 32 bits.
-fn bzimage_below_4g() -> Vec<u8> {
+pub(super) fn bzimage_below_4g() -> Vec<u8> {
     bzimage_with(4096, |image| image[0x236] = 1)
 }
 
 /// Type, offset in the file, address, bytes in the file, bytes in memory.
-type ProgramHeader = (u32, u64, u64, u64, u64);
+pub(super) type ProgramHeader = (u32, u64, u64, u64, u64);
 
 /// An ELF file with these program headers and contents.
-fn elf(entry: u64, headers: &[ProgramHeader], contents: &[u8]) -> Vec<u8> {
+pub(super) fn elf(entry: u64, headers: &[ProgramHeader], contents: &[u8]) -> Vec<u8> {
     let mut file = b"\x7FELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x3E\0\x01\0\0\0".to_vec();
     for field in [entry, 64, 0] {
         file.extend_from_slice(&field.to_le_bytes());
@@ -86,7 +86,7 @@ fn elf(entry: u64, headers: &[ProgramHeader], contents: &[u8]) -> Vec<u8> {
 }
 
 /// One segment of 16 bytes in the file and a page in memory at 2 MiB.
-fn simple_elf() -> Vec<u8> {
+pub(super) fn simple_elf() -> Vec<u8> {
     elf(2 * MIB, &[(1, 4096, 2 * MIB, 16, 4096)], &[0xAB; 16])
 }
 
@@ -101,7 +101,7 @@ fn notes(description: &[u8]) -> Vec<u8> {
     notes
 }
 
-fn pvh_elf(description: &[u8]) -> Vec<u8> {
+pub(super) fn pvh_elf(description: &[u8]) -> Vec<u8> {
     let notes = notes(description);
     let length = u64::try_from(notes.len()).unwrap();
     let mut contents = vec![0xAB; 4096];
