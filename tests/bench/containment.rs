@@ -24,42 +24,60 @@ const FIGURES: [&str; 5] = [
     "1000 round trips of 64 bytes",
 ];
 
-/// One enclave from its start to its end.
-fn round(image: &Path, user: &User, level: &str) -> [Duration; FIGURES.len()] {
-    let options = ["--containment", level];
-    let start = Start::new(image, "measured").with(&options);
-    let began = Instant::now();
-    let started = start.attempt(user, "run");
-    let boot = began.elapsed();
-    let _ = started.success();
-    let _ = user.enclave(&["terminate", "measured"]).success();
-    let enclave = start.run(user);
-    let spent = demo::ask(&enclave, &format!("attest-many {DOCUMENTS}")).expect("microseconds");
-    let documents = Duration::from_micros(spent.parse().expect("a number"));
-    let vsock = exercise(|| enclave.connect(PORT).unwrap());
-    let _ = enclave.terminate().success();
-    [boot, documents, vsock.to_guest, vsock.to_host, vsock.round_trips]
+/// Boots in one round: their times vary most.
+const BOOTS: usize = 3;
+
+/// What was measured of one level.
+#[derive(Default)]
+struct Series([Vec<Duration>; FIGURES.len()]);
+
+impl Series {
+    /// Some boots, and what one enclave does.
+    fn round(&mut self, image: &Path, user: &User, level: &str) {
+        let options = ["--containment", level];
+        let start = Start::new(image, "measured").with(&options);
+        let [boots, others @ ..] = &mut self.0;
+        for _ in 0..BOOTS {
+            let began = Instant::now();
+            let started = start.attempt(user, "run");
+            boots.push(began.elapsed());
+            let _ = started.success();
+            let _ = user.enclave(&["terminate", "measured"]).success();
+        }
+        let enclave = start.run(user);
+        let spent = demo::ask(&enclave, &format!("attest-many {DOCUMENTS}")).expect("microseconds");
+        let documents = Duration::from_micros(spent.parse().expect("a number"));
+        let vsock = exercise(|| enclave.connect(PORT).unwrap());
+        let _ = enclave.terminate().success();
+        for (series, figure) in
+            others.iter_mut().zip([documents, vsock.to_guest, vsock.to_host, vsock.round_trips])
+        {
+            series.push(figure);
+        }
+    }
 }
 
 pub(crate) fn measure() {
     let image = peer::image();
     let user = User::new();
     let _ = user.enclave(&["pki", "init"]).success();
-    let (mut with, mut without) = (Vec::new(), Vec::new());
-    for number in 0..=ROUNDS {
-        let rounds = [round(&image, &user, "on"), round(&image, &user, "off")];
-        // The first has filled the page cache.
-        if number > 0 {
-            with.push(rounds[0]);
-            without.push(rounds[1]);
+    // The first has filled the page cache.
+    Series::default().round(&image, &user, "on");
+    let (mut with, mut without) = (Series::default(), Series::default());
+    for number in 0..ROUNDS {
+        // In turns, and each first as often: what drifts hits both.
+        if number % 2 == 0 {
+            with.round(&image, &user, "on");
+            without.round(&image, &user, "off");
+        } else {
+            without.round(&image, &user, "off");
+            with.round(&image, &user, "on");
         }
     }
-    println!("| median of {ROUNDS}, in turns | contained | not contained | ratio |\n|---|---|---|---|");
-    for (index, name) in FIGURES.iter().enumerate() {
-        let middle = |all: &[[Duration; FIGURES.len()]]| {
-            median(all.iter().map(|figures| figures[index]).collect()).as_secs_f64() * 1e3
-        };
-        let (with, without) = (middle(&with), middle(&without));
+    println!("| median | contained | not contained | ratio |\n|---|---|---|---|");
+    for (name, (with, without)) in FIGURES.iter().zip(with.0.into_iter().zip(without.0)) {
+        let middle = |all: Vec<Duration>| median(all).as_secs_f64() * 1e3;
+        let (with, without) = (middle(with), middle(without));
         println!("| {name} | {with:.1} ms | {without:.1} ms | {:.2} |", with / without);
     }
     println!("\nGoals: at most 1.05 for the boot, nothing measurable for the others.");
