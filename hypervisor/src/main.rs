@@ -7,12 +7,12 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::ExitCode;
 
-use containment::Containment;
+use containment::{Containment, Measure};
 use enclave_hypervisor::channel::Channel;
 use enclave_hypervisor::child::{Options, give_up};
 use enclave_hypervisor::inherited::take_socket;
 use enclave_hypervisor::messages::{SECURITY_MODULE_FD, SUPERVISOR_FD};
-use enclave_hypervisor::spawn::{Program, spawn};
+use enclave_hypervisor::spawn::{Program, null, spawn};
 use enclave_hypervisor::{containment_trial, security_module, supervisor, system_calls, vm};
 
 /// Exit status after a usage error.
@@ -89,19 +89,35 @@ fn try_containment() -> Outcome {
         numbers => (numbers, None),
     };
     let mut missing = containment_trial::cgroup(parent);
-    let numbers = user.iter().map(String::as_str);
-    let trial: Vec<&str> = ["containment-trial", "on"].into_iter().chain(numbers).collect();
-    let (answer, its_answer) = enclave_hypervisor::channel::pair()?;
-    let process = spawn(&Program::own()?, &trial, &[its_answer.as_fd()], rustix::stdio::stderr())?;
-    drop(its_answer);
-    let answered = Channel::<(), Vec<String>>::new(answer).receive()?;
-    let ended = process.wait()?;
-    match answered {
-        Some(answered) if ended.success() => missing.extend(answered.message),
-        _ => return Err(format!("a contained process ended with {ended}").into()),
+    let without: Vec<&str> = vec!["containment-trial", "on"];
+    let with_user: Vec<&str> = without.iter().copied().chain(user.iter().map(String::as_str)).collect();
+    match contained_process(&with_user) {
+        Ok(lines) => missing.extend(lines),
+        // In a container root may have no other users.
+        Err(why) if !user.is_empty() => {
+            missing.push(format!("{}: {why}", Measure::User));
+            missing.extend(contained_process(&without)?);
+        }
+        Err(why) => return Err(why.into()),
     }
     containment_trial::report(&missing, !user.is_empty()).iter().for_each(|line| println!("{line}"));
     Ok(())
+}
+
+/// Starts a process that takes every measure, and hears what was missing.
+fn contained_process(arguments: &[&str]) -> Result<Vec<String>, String> {
+    let started = || -> Result<_, Box<dyn std::error::Error>> {
+        let (answer, its_answer) = enclave_hypervisor::channel::pair()?;
+        // What it may say is said better here.
+        let process = spawn(&Program::own()?, arguments, &[its_answer.as_fd()], null()?.as_fd())?;
+        drop(its_answer);
+        let answered = Channel::<(), Vec<String>>::new(answer).receive()?;
+        Ok((answered, process.wait()?))
+    };
+    match started().map_err(|error| error.to_string())? {
+        (Some(answered), ended) if ended.success() => Ok(answered.message),
+        (_, ended) => Err(format!("a process contained that way ended with {ended}")),
+    }
 }
 
 /// Takes every measure as the security module would, tells what was missing, and ends.
