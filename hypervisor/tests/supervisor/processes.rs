@@ -4,6 +4,7 @@ use std::fs::Permissions;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::process::ExitCode;
+use std::time::Instant;
 
 use enclave_hypervisor::channel::Channel;
 use enclave_hypervisor::client::{self, Cleaned, LaunchError, Supervisor};
@@ -17,7 +18,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::harness::Test;
-use crate::world::{Watched, World, child, image_with_ramdisk, own_supervisor, watch_all};
+use crate::world::{PATIENCE, Watched, World, child, image_with_ramdisk, own_supervisor, watch_all};
 
 pub(crate) const TESTS: &[Test] = &[
     ("sigterm_ends_it_cleanly", sigterm_ends_it_cleanly),
@@ -216,6 +217,11 @@ fn twenty_cycles_leak_nothing() {
         let processes = watch_all(&running);
         client::terminate(&world.root, &running).unwrap();
         processes.iter().for_each(Watched::ends);
+    }
+    // The thread that reaps the last supervisor lets go of it a moment after its end.
+    let deadline = Instant::now() + PATIENCE;
+    while descriptors() != before && Instant::now() < deadline {
+        std::thread::yield_now();
     }
     assert_eq!(descriptors(), before);
     assert!(world.root.enclave_ids().unwrap().is_empty());
