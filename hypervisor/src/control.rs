@@ -1,7 +1,7 @@
 //! What commands say to the supervisor of an enclave over `control.sock`, and what they hear.
 //!
 //! A connection (SOCK_SEQPACKET, [`crate::channel`]) carries one request, then its replies. The supervisor answers only
-//! the user it runs as, and root.
+//! the user who started it, and root.
 
 use ciborium::Value;
 use serde::{Deserialize, Serialize};

@@ -132,10 +132,15 @@ impl RunRoot {
     /// # Errors
     /// [`RunDirError::Unusable`] and [`RunDirError::NotPrivate`].
     pub fn prepare(&self) -> Result<(), RunDirError> {
+        self.make_root().map(drop)
+    }
+
+    /// Makes the folder if need be, and opens it.
+    fn make_root(&self) -> Result<OwnedFd, RunDirError> {
         use std::os::unix::fs::DirBuilderExt;
         let unusable = |error| RunDirError::Unusable { path: self.path.clone(), error };
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.path).map_err(unusable)?;
-        self.open_root().map(|_| ())
+        self.open_root()
     }
 
     /// Opens the folder, and refuses one that others can write to. What is opened is what was checked.
@@ -157,8 +162,7 @@ impl RunRoot {
     /// # Errors
     /// If the folder is unusable.
     pub fn lock(&self) -> Result<RootLock, RunDirError> {
-        self.prepare()?;
-        let root = self.open_root()?;
+        let root = self.make_root()?;
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let lock = || {
             let file = rustix::fs::openat(&root, LOCK_FILE, flags, Mode::RUSR | Mode::WUSR)?;

@@ -128,6 +128,14 @@ pub fn peer_user(socket: BorrowedFd<'_>) -> io::Result<u32> {
     }
 }
 
+/// Makes a folder the working directory of this thread alone, for tests.
+#[cfg(test)]
+pub(crate) fn work_in(folder: BorrowedFd<'_>) {
+    #[expect(deprecated, reason = "the safe form; descriptors stay shared")]
+    rustix::thread::unshare(rustix::thread::UnshareFlags::FS).unwrap();
+    rustix::process::fchdir(folder).unwrap();
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::fd::AsFd;
@@ -135,12 +143,9 @@ mod tests {
 
     use super::*;
 
-    /// Makes this a folder that the thread is in, alone.
     fn enter(path: &Path) -> OwnedFd {
-        #[expect(deprecated, reason = "the safe form; descriptors stay shared")]
-        rustix::thread::unshare(rustix::thread::UnshareFlags::FS).unwrap();
         let folder = open_folder(path).unwrap();
-        rustix::process::fchdir(&folder).unwrap();
+        work_in(folder.as_fd());
         folder
     }
 

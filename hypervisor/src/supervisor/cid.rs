@@ -1,16 +1,13 @@
 //! Claims a vsock address for an enclave, on the whole host: users have run folders of their own, but guests share one
 //! space of addresses.
 //!
-//! A claim is an abstract Unix socket named after the address. The kernel knows one of each name and drops it with the
-//! process that holds it. Such names are one space for each network namespace (unix(7)): enclaves in different containers
-//! do not see each other's claims, nor can their guests meet.
+//! Guests in different containers do not see each other's claims ([`super::host_claim`]), nor can they meet.
 
 use std::io;
-use std::os::fd::OwnedFd;
 
-use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use thiserror::Error;
+
+use crate::supervisor::host_claim::HostClaim;
 
 /// The first address that is given out unasked, as on AWS.
 const FIRST_FREE: u32 = 16;
@@ -29,7 +26,7 @@ const ANY: u32 = u32::MAX;
 #[derive(Debug)]
 pub(super) struct CidClaim {
     cid: u32,
-    _socket: OwnedFd,
+    _claim: HostClaim,
 }
 
 /// Why an address could not be claimed.
@@ -72,14 +69,7 @@ impl CidClaim {
     }
 
     fn try_take(cid: u32) -> io::Result<Option<Self>> {
-        let address = SocketAddrUnix::new_abstract_name(format!("enclave-cid-{cid}").as_bytes())?;
-        let socket =
-            rustix::net::socket_with(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
-        match rustix::net::bind(&socket, &address) {
-            Ok(()) => Ok(Some(Self { cid, _socket: socket })),
-            Err(Errno::ADDRINUSE) => Ok(None),
-            Err(errno) => Err(errno.into()),
-        }
+        Ok(HostClaim::take(&format!("enclave-cid-{cid}"))?.map(|claim| Self { cid, _claim: claim }))
     }
 }
 

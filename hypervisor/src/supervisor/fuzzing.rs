@@ -73,7 +73,10 @@ pub(crate) fn security_module<'p>(packets: impl Iterator<Item = &'p [u8]>) -> us
         understood += 1;
         let Ok(message) = security_protocol::admit(message, so_far) else { break };
         match message {
-            FromSecurityModule::Contained { .. } => assert!(!so_far.ready),
+            FromSecurityModule::Contained { .. } => {
+                assert!(!so_far.ready);
+                assert!(!core::mem::replace(&mut so_far.contained, true), "twice");
+            }
             FromSecurityModule::Ready => assert!(!core::mem::replace(&mut so_far.ready, true), "twice"),
             FromSecurityModule::Locked => {
                 assert!(so_far.told, "it locked what it was not told");

@@ -100,10 +100,7 @@ mod tests {
         let temporary = tempfile::tempdir().unwrap();
         let root = RunRoot::at(temporary.path());
         let folder = root.create(&root.lock().unwrap(), "i-1-enc2").unwrap();
-        // This thread's working directory alone.
-        #[expect(deprecated, reason = "the safe form; descriptors stay shared")]
-        rustix::thread::unshare(rustix::thread::UnshareFlags::FS).unwrap();
-        rustix::process::fchdir(&folder).unwrap();
+        unix_socket::work_in(folder.as_fd());
         let path = |port: u32| folder.path().join(format!("vsock.sock_{port}"));
         let problem = |port| HostSockets::connect(&folder, port).unwrap_err();
 

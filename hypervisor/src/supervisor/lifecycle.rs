@@ -65,7 +65,7 @@ pub(super) struct Security {
     pub(super) link: Link<ToSecurityModule, FromSecurityModule>,
     pub(super) process: ChildProcess,
     /// It has told what its containment lacks.
-    told: bool,
+    contained: bool,
     /// It has accepted its identity.
     ready: bool,
     /// It has accepted the measurements.
@@ -198,6 +198,7 @@ impl Supervisor {
             return;
         };
         let so_far = security_protocol::Progress {
+            contained: security.contained,
             ready: security.ready,
             told: self.stage >= Stage::Sealing,
             locked: security.locked,
@@ -210,14 +211,9 @@ impl Supervisor {
             }
         };
         match message {
-            // Once: each is written to the state file.
-            FromSecurityModule::Contained { missing } if !security.told => {
-                security.told = true;
+            FromSecurityModule::Contained { missing } => {
+                security.contained = true;
                 self.containment_lacks(Role::SecurityModule, missing);
-            }
-            FromSecurityModule::Contained { .. } => {
-                let why = "the security module told of its containment out of order".to_owned();
-                self.begin_end(ExitReason::SecurityModuleKilled, why);
             }
             FromSecurityModule::Ready => {
                 security.ready = true;
@@ -398,7 +394,7 @@ fn watch_security(child: Connected, poller: &Poller) -> io::Result<Security> {
     poller.add(&link, Source::Security, Interest::READ)?;
     poller.add(process.exit(), Source::SecurityExit, Interest::READ)?;
     poller.add(process.words(), Source::SecurityWords, Interest::READ)?;
-    Ok(Security { link, process, told: false, ready: false, locked: false })
+    Ok(Security { link, process, contained: false, ready: false, locked: false })
 }
 
 fn watch_machine(child: Connected, poller: &Poller) -> io::Result<Machine> {

@@ -15,6 +15,7 @@ mod event_loop;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod heartbeat;
+mod host_claim;
 mod host_sockets;
 mod image;
 mod lifecycle;

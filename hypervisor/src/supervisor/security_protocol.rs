@@ -14,6 +14,8 @@ const MAX_REFUSAL: usize = 1024;
 /// How far it has come, by its own word and by the supervisor's.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Progress {
+    /// It has told what its containment lacks: once, since each time is written to the state file.
+    pub(super) contained: bool,
     /// It has accepted its identity.
     pub(super) ready: bool,
     /// It was told what was measured.
@@ -26,7 +28,7 @@ pub(super) struct Progress {
 pub(super) fn admit(message: FromSecurityModule, so_far: Progress) -> Result<FromSecurityModule, Violation> {
     let in_order = match message {
         // Its lines are cut where they are kept.
-        FromSecurityModule::Contained { .. } => !so_far.ready,
+        FromSecurityModule::Contained { .. } => !so_far.ready && !so_far.contained,
         FromSecurityModule::Ready => !so_far.ready,
         FromSecurityModule::Locked => so_far.ready && so_far.told && !so_far.locked,
         FromSecurityModule::Refused(_) => !so_far.locked,
@@ -64,6 +66,7 @@ mod tests {
         }
         for (message, so_far) in [
             (lacking(), ready),
+            (lacking(), Progress { contained: true, ..begun }),
             (FromSecurityModule::Ready, ready),
             (FromSecurityModule::Locked, begun),
             (FromSecurityModule::Locked, Progress { told: true, ..begun }),

@@ -5,10 +5,9 @@ use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::AsFd;
 
-use containment::{Cgroup, CgroupLimits, ContainmentError, Isolation, Measure, Missing, Root, SystemCalls};
-
 use attestation::identity::{EnclaveId, IdentityError, Role};
 use attestation::pcr::{Measurements, Pcr};
+use containment::{Cgroup, CgroupLimits, ContainmentError, Isolation, Measure, Missing, Root, SystemCalls};
 use thiserror::Error;
 
 use crate::description::{AttestedPcrs, ContainmentLevel, Description, Flags, State};

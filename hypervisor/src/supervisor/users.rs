@@ -1,18 +1,16 @@
 //! Users for the processes of an enclave that root starts: three numbers that no account has, and no other enclave.
 //!
 //! A number is in use as long as a folder belongs to it: an enclave that has ended may still be looked at, and its files are
-//! not another's. Between run folders the claim is an abstract socket, as for vsock addresses ([`super::cid`]).
+//! not another's. Between run folders it is claimed, as vsock addresses are ([`super::host_claim`]).
 
 use std::collections::BTreeSet;
 use std::io;
-use std::os::fd::OwnedFd;
 
 use containment::User;
-use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use thiserror::Error;
 
 use crate::launch::UserRange;
+use crate::supervisor::host_claim::HostClaim;
 
 /// One for each process.
 const NUMBERS: u32 = 3;
@@ -21,7 +19,7 @@ const NUMBERS: u32 = 3;
 #[derive(Debug)]
 pub(super) struct UserClaim {
     first: u32,
-    _socket: OwnedFd,
+    _claim: HostClaim,
 }
 
 /// Why no numbers could be claimed.
@@ -50,8 +48,8 @@ impl UserClaim {
         }
         let groups = (first..=last - (NUMBERS - 1)).step_by(NUMBERS as usize);
         for first in groups.filter(|first| !owners.contains(first)) {
-            if let Some(socket) = claim(first)? {
-                return Ok(Self { first, _socket: socket });
+            if let Some(claim) = HostClaim::take(&format!("enclave-user-{first}"))? {
+                return Ok(Self { first, _claim: claim });
             }
         }
         Err(UsersError::NoneFree(first, last))
@@ -70,17 +68,6 @@ impl UserClaim {
     /// Who the security module becomes.
     pub(super) const fn security_module(&self) -> User {
         User { id: self.first + 2, ended_by: self.first }
-    }
-}
-
-fn claim(first: u32) -> io::Result<Option<OwnedFd>> {
-    let address = SocketAddrUnix::new_abstract_name(format!("enclave-user-{first}").as_bytes())?;
-    let socket =
-        rustix::net::socket_with(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
-    match rustix::net::bind(&socket, &address) {
-        Ok(()) => Ok(Some(socket)),
-        Err(Errno::ADDRINUSE) => Ok(None),
-        Err(errno) => Err(errno.into()),
     }
 }
 
