@@ -12,7 +12,7 @@ use crate::header::{
     CHECKED_HEADER_LEN, HEADER_LEN, Header, MAX_SECTIONS, SECTION_HEADER_LEN, SectionHeader, SectionKind,
 };
 use crate::measure::{Measurer, Part, Parts};
-use crate::reader::{ReadError, Reader, as_u64};
+use crate::reader::as_u64;
 use crate::rules::{RuleError, Rules, check_size};
 
 /// Bytes copied at a time.
@@ -33,9 +33,6 @@ pub enum WriteError {
         #[source]
         source: io::Error,
     },
-    /// The image that is copied cannot be read.
-    #[error(transparent)]
-    Read(#[from] ReadError),
     /// The sections make no image.
     #[error(transparent)]
     Rule(#[from] RuleError),
@@ -136,6 +133,12 @@ impl<W: Write + Seek> Writer<W> {
         Ok(SectionWriter { image: self, kind, flags, part, size: 0, data: crc32fast::Hasher::new() })
     }
 
+    /// PCR 0, 1 and 2 of the sections written so far: what a signature after the last ramdisk is over.
+    #[must_use]
+    pub fn measurements(&self) -> Measurements {
+        self.measurer.clone().finish()
+    }
+
     /// Completes the image: checks that nothing is missing and fills in its header.
     ///
     /// # Errors
@@ -176,7 +179,7 @@ pub struct SectionWriter<'w, W> {
 }
 
 impl<W: Write + Seek> SectionWriter<'_, W> {
-    fn put(&mut self, data: &[u8]) -> io::Result<()> {
+    pub(crate) fn put(&mut self, data: &[u8]) -> io::Result<()> {
         self.image.output.write_all(data)?;
         self.data.update(data);
         if let Some(part) = self.part {
@@ -217,36 +220,4 @@ impl<W: Write + Seek> Write for SectionWriter<'_, W> {
     fn flush(&mut self) -> io::Result<()> {
         self.image.output.flush()
     }
-}
-
-/// Writes an image again. If the original's checksum is right the copy is the same byte for byte: reserved fields,
-/// unknown flags and gaps are kept.
-///
-/// # Errors
-/// If the image cannot be read or the output fails.
-pub fn copy<R: Read, W: Write + Seek>(source: R, length: u64, output: W) -> Result<Written<W>, WriteError> {
-    let mut reader = Reader::new(source, length)?;
-    let mut writer = Writer::new(output, reader.header().clone())?;
-    let mut buffer = vec![0; COPY_CHUNK];
-    loop {
-        let mut failure = None;
-        let section = reader.next_section_with_gap(|bytes| {
-            failure = writer.gap(bytes).err();
-            Ok(())
-        })?;
-        if let Some(failure) = failure {
-            return Err(failure);
-        }
-        let Some(section) = section else { break };
-        let mut copy = writer.begin(section.kind, section.flags)?;
-        loop {
-            let count = reader.read(&mut buffer)?;
-            if count == 0 {
-                break;
-            }
-            copy.put(buffer.get(..count).unwrap_or_default()).map_err(WriteError::Output)?;
-        }
-        copy.finish()?;
-    }
-    writer.finish()
 }

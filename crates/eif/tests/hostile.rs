@@ -19,7 +19,7 @@ use eif::header::{HeaderError, SectionKind};
 use eif::load::{LoadError, Loaded, Placement, Sink, load, measure};
 use eif::reader::{ReadError, Reader, Section};
 use eif::rules::RuleError;
-use eif::writer::copy;
+use eif::rewrite::copy;
 
 fn small_image() -> Vec<u8> {
     let mut pieces = vector(FULL_METADATA);

@@ -16,7 +16,8 @@ use std::io::Cursor;
 use common::*;
 use eif::header::{Flags, Header, SectionKind};
 use eif::load::measure;
-use eif::writer::{WriteError, Writer, copy};
+use eif::rewrite::copy;
+use eif::writer::{WriteError, Writer};
 use proptest::prelude::*;
 
 /// Sections in an order that the rules allow: a kernel before the ramdisks, everything else anywhere.
