@@ -1,4 +1,4 @@
-//! An image written front to back, checksum and measurements taken on the way.
+//! An image written front to back, checksum and measurements taken on the way, on threads of their own.
 //!
 //! The section table and the checksum stand in the header, so the output must be seekable: headers are filled in when
 //! what they describe is known.
@@ -8,10 +8,11 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use attestation::pcr::Measurements;
 use thiserror::Error;
 
+use crate::hashing::Threads;
 use crate::header::{
     CHECKED_HEADER_LEN, HEADER_LEN, Header, MAX_SECTIONS, SECTION_HEADER_LEN, SectionHeader, SectionKind,
 };
-use crate::measure::{Measurer, Part, Parts};
+use crate::measure::{Part, Parts};
 use crate::reader::{ReadError, Reader, as_u64};
 use crate::rules::{RuleError, Rules, check_size};
 
@@ -39,6 +40,9 @@ pub enum WriteError {
     /// The sections make no image.
     #[error(transparent)]
     Rule(#[from] RuleError),
+    /// A hashing thread could not be started.
+    #[error("a thread for hashing cannot be started: {0}; check the limit on processes")]
+    Thread(#[source] io::Error),
     /// One section too many.
     #[error("an image holds at most {MAX_SECTIONS} sections")]
     TooManySections,
@@ -51,7 +55,7 @@ pub struct Writer<W> {
     header: Header,
     rules: Rules,
     parts: Parts,
-    measurer: Measurer,
+    hashers: Threads,
     /// Bytes written, the header included.
     position: u64,
     sections: usize,
@@ -77,7 +81,7 @@ impl<W: Write + Seek> Writer<W> {
     /// are filled in; what stands in the unused part of its tables is kept as well.
     ///
     /// # Errors
-    /// If the output fails.
+    /// If the output fails, or no thread can be started.
     pub fn new(mut output: W, header: Header) -> Result<Self, WriteError> {
         output.write_all(&[0; HEADER_LEN]).map_err(WriteError::Output)?;
         Ok(Self {
@@ -85,7 +89,7 @@ impl<W: Write + Seek> Writer<W> {
             header,
             rules: Rules::default(),
             parts: Parts::default(),
-            measurer: Measurer::default(),
+            hashers: Threads::start().map_err(WriteError::Thread)?,
             position: as_u64(HEADER_LEN),
             sections: 0,
             body: crc32fast::Hasher::new(),
@@ -150,7 +154,7 @@ impl<W: Write + Seek> Writer<W> {
         self.overwrite(0, &self.header.encode())?;
         self.output.flush().map_err(WriteError::Output)?;
         let (output, header, length) = (self.output, self.header, self.position);
-        Ok(Written { output, header, measurements: self.measurer.finish(), length })
+        Ok(Written { output, header, measurements: self.hashers.finish(), length })
     }
 
     /// Fills in something before the end, and returns to the end.
@@ -180,7 +184,7 @@ impl<W: Write + Seek> SectionWriter<'_, W> {
         self.image.output.write_all(data)?;
         self.data.update(data);
         if let Some(part) = self.part {
-            self.image.measurer.update(part, data);
+            self.image.hashers.update(part, data);
         }
         self.size = self.size.saturating_add(as_u64(data.len()));
         Ok(())
