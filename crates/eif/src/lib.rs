@@ -12,6 +12,7 @@
 pub mod certificate;
 pub mod describe;
 pub mod fuzzing;
+mod hashing;
 pub mod header;
 pub mod key;
 pub mod load;

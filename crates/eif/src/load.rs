@@ -6,23 +6,15 @@
 
 use std::io::Read;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
-use attestation::pcr::{Measurements, Pcr};
-use sha2::{Digest, Sha384};
+use attestation::pcr::Measurements;
 use thiserror::Error;
 
+use crate::hashing::{self, CHUNK, Chunk, Pool, Queues};
 use crate::header::{Header, SectionKind};
-use crate::measure::{BootHasher, Part, Parts, register};
+use crate::measure::{Part, Parts};
 use crate::reader::{Checksum, ReadError, Reader, Section, as_u64};
-
-/// Bytes read, and hashed, at a time: small enough to be still in the cache when the other threads take it up.
-const CHUNK: usize = 256 << 10;
-
-/// Chunks that may wait for a hashing thread; reading pauses when it is that far behind. Reading is faster than hashing: a
-/// longer queue would only hold more memory.
-const QUEUE: usize = 4;
 
 /// Bytes set aside at once for a section to be collected. A larger one grows with what is really there: a sparse or lying
 /// file costs no memory.
@@ -119,23 +111,11 @@ pub fn load<'d, R: Read, S: Sink<'d>>(
     let reader = Reader::new(source, length)?;
     sink.start(reader.header()).map_err(LoadError::Sink)?;
     thread::scope(|scope| {
-        let (boot_chunks, boot_queue) = sync_channel(QUEUE);
-        let (application_chunks, application_queue) = sync_channel(QUEUE);
-        let boot = thread::Builder::new()
-            .name("measure-boot".into())
-            .spawn_scoped(scope, move || hash_boot(&boot_queue))
-            .map_err(LoadError::Thread)?;
-        let application = thread::Builder::new()
-            .name("measure-app".into())
-            .spawn_scoped(scope, move || hash_application(&application_queue))
-            .map_err(LoadError::Thread)?;
-        let hashers =
-            Hashers { boot: boot_chunks, application: application_chunks, buffers: Pool::default() };
+        let (queues, threads) = hashing::scoped(scope).map_err(LoadError::Thread)?;
         // The queues close when this returns, well or not, which ends both threads.
-        let passed = pass(reader, sink, hashers);
-        let (pcr0, pcr1) = boot.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        let pcr2 = application.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        passed.map(|passed| passed.measured(Measurements { pcr0, pcr1, pcr2, pcr8: None }))
+        let passed = pass(reader, sink, Hashers { queues, buffers: Pool::default() });
+        let measurements = threads.finish();
+        passed.map(|passed| passed.measured(measurements))
     })
 }
 
@@ -161,49 +141,11 @@ impl Sink<'_> for Nowhere {
     }
 }
 
-/// A piece of a section's data, where it lies.
-#[derive(Debug, Clone)]
-enum Chunk<'d> {
-    Placed(&'d [u8]),
-    Passing(Arc<Vec<u8>>),
-}
-
-impl AsRef<[u8]> for Chunk<'_> {
-    fn as_ref(&self) -> &[u8] {
-        match self {
-            Self::Placed(bytes) => bytes,
-            Self::Passing(bytes) => bytes,
-        }
-    }
-}
-
+/// The way to the hashing threads.
 struct Hashers<'d> {
-    boot: SyncSender<(Part, Chunk<'d>)>,
-    application: SyncSender<Chunk<'d>>,
+    queues: Queues<'d>,
     /// For data that pass through.
     buffers: Pool,
-}
-
-impl<'d> Hashers<'d> {
-    /// A thread that no longer takes chunks has panicked; joining it passes that on.
-    fn hash(&self, part: Part, chunk: Chunk<'d>) {
-        if part == Part::Application {
-            let _ = self.application.send(chunk.clone());
-        }
-        let _ = self.boot.send((part, chunk));
-    }
-}
-
-fn hash_boot(queue: &Receiver<(Part, Chunk<'_>)>) -> (Pcr, Pcr) {
-    let mut hasher = BootHasher::default();
-    queue.iter().for_each(|(part, chunk)| hasher.update(part, chunk.as_ref()));
-    hasher.finish()
-}
-
-fn hash_application(queue: &Receiver<Chunk<'_>>) -> Pcr {
-    let mut hasher = Sha384::new();
-    queue.iter().for_each(|chunk| hasher.update(chunk.as_ref()));
-    register(hasher)
 }
 
 /// What the reading thread alone has found.
@@ -282,7 +224,7 @@ fn read_into<'d, R: Read, S: Sink<'d>>(
 ) -> Result<(), LoadError<S::Error>> {
     for chunk in slice.chunks_mut(CHUNK) {
         reader.read(chunk)?;
-        hashers.hash(part, Chunk::Placed(chunk));
+        hashers.queues.hash(part, Chunk::Placed(chunk));
         sink.progress(reader.position());
     }
     Ok(())
@@ -304,7 +246,7 @@ fn read_through<'d, R: Read, S: Sink<'d>>(
         if let Some(copy) = &mut copy {
             copy.extend_from_slice(&buffer);
         }
-        hashers.hash(part, Chunk::Passing(Arc::clone(&buffer)));
+        hashers.queues.hash(part, Chunk::Passing(Arc::clone(&buffer)));
         hashers.buffers.give(buffer);
         sink.progress(reader.position());
     }
@@ -314,24 +256,6 @@ fn read_through<'d, R: Read, S: Sink<'d>>(
 /// How much to read when so much is left.
 fn chunk_length(left: u64) -> usize {
     usize::try_from(left).map_or(CHUNK, |left| left.min(CHUNK))
-}
-
-/// Buffers that are used again once the hashing threads are done with them.
-#[derive(Default)]
-struct Pool(std::collections::VecDeque<Arc<Vec<u8>>>);
-
-impl Pool {
-    /// A buffer that nobody else holds.
-    fn take(&mut self) -> Arc<Vec<u8>> {
-        match self.0.front() {
-            Some(oldest) if Arc::strong_count(oldest) == 1 => self.0.pop_front().unwrap_or_default(),
-            _ => Arc::default(),
-        }
-    }
-
-    fn give(&mut self, buffer: Arc<Vec<u8>>) {
-        self.0.push_back(buffer);
-    }
 }
 
 /// The data of a section that is small by the rules and not measured.

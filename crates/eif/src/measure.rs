@@ -4,7 +4,7 @@
 //! and first ramdisk; PCR 2 those of the other ramdisks. Section headers, metadata and signature are not measured.
 //! Specification: the README of AWS's `aws-nitro-enclaves-image-format`; worked example in docs/measured-boot.md.
 
-use attestation::pcr::{Measurements, Pcr};
+use attestation::pcr::Pcr;
 use sha2::{Digest, Sha384};
 
 use crate::header::SectionKind;
@@ -71,28 +71,4 @@ impl BootHasher {
 /// The register that measures what was hashed.
 pub(crate) fn register(hasher: Sha384) -> Pcr {
     Pcr::measuring(&hasher.finalize().into())
-}
-
-/// All registers of an image, hashed on the calling thread.
-#[derive(Debug, Clone, Default)]
-pub struct Measurer {
-    boot: BootHasher,
-    application: Sha384,
-}
-
-impl Measurer {
-    /// Takes the next piece of a section's data.
-    pub fn update(&mut self, part: Part, data: &[u8]) {
-        self.boot.update(part, data);
-        if part == Part::Application {
-            self.application.update(data);
-        }
-    }
-
-    /// The registers, without PCR 8, which the signing certificate decides.
-    #[must_use]
-    pub fn finish(self) -> Measurements {
-        let (pcr0, pcr1) = self.boot.finish();
-        Measurements { pcr0, pcr1, pcr2: register(self.application), pcr8: None }
-    }
 }

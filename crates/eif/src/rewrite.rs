@@ -29,12 +29,9 @@ pub enum RewriteError {
     /// The image is damaged: what was signed would not be what was built.
     #[error(transparent)]
     Checksum(#[from] ChecksumError),
-    /// The output failed, or the sections make no image.
+    /// The output failed, the sections make no image, or it cannot be signed so.
     #[error(transparent)]
     Write(#[from] WriteError),
-    /// The image cannot be signed so.
-    #[error(transparent)]
-    Sign(#[from] SignError),
     /// The format of that time had no signatures.
     #[error(
         "image format version {0} has no signatures (version {OLDEST_SIGNED_VERSION} and newer have); build the image again"
@@ -74,10 +71,7 @@ pub fn sign<R: Read, W: Write + Seek>(
     if reader.header().version < OLDEST_SIGNED_VERSION {
         return Err(RewriteError::Version(reader.header().version));
     }
-    let mut writer = without_signature(reader, output)?;
-    let section = section(&writer.measurements().pcr0)?;
-    writer.section(SectionKind::Signature, section.as_slice())?;
-    Ok(writer.finish()?)
+    Ok(without_signature(reader, output)?.finish_signed(section)?)
 }
 
 /// Writes an image without its signature. An image that has none comes out as it is.

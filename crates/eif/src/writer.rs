@@ -1,19 +1,21 @@
-//! An image written front to back, checksum and measurements taken on the way.
+//! An image written front to back, checksum and measurements taken on the way, on threads of their own.
 //!
 //! The section table and the checksum stand in the header, so the output must be seekable: headers are filled in when
 //! what they describe is known.
 
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
-use attestation::pcr::Measurements;
+use attestation::pcr::{Measurements, Pcr};
 use thiserror::Error;
 
+use crate::hashing::Threads;
 use crate::header::{
     CHECKED_HEADER_LEN, HEADER_LEN, Header, MAX_SECTIONS, SECTION_HEADER_LEN, SectionHeader, SectionKind,
 };
-use crate::measure::{Measurer, Part, Parts};
+use crate::measure::{Part, Parts};
 use crate::reader::as_u64;
 use crate::rules::{RuleError, Rules, check_size};
+use crate::sign::SignError;
 
 /// Bytes copied at a time.
 const COPY_CHUNK: usize = 256 << 10;
@@ -36,6 +38,12 @@ pub enum WriteError {
     /// The sections make no image.
     #[error(transparent)]
     Rule(#[from] RuleError),
+    /// A hashing thread could not be started.
+    #[error("a thread for hashing cannot be started: {0}; check the limit on processes")]
+    Thread(#[source] io::Error),
+    /// The image cannot be signed so.
+    #[error(transparent)]
+    Sign(#[from] SignError),
     /// One section too many.
     #[error("an image holds at most {MAX_SECTIONS} sections")]
     TooManySections,
@@ -48,7 +56,8 @@ pub struct Writer<W> {
     header: Header,
     rules: Rules,
     parts: Parts,
-    measurer: Measurer,
+    /// Until everything that is measured has been written.
+    hashers: Option<Threads>,
     /// Bytes written, the header included.
     position: u64,
     sections: usize,
@@ -74,7 +83,7 @@ impl<W: Write + Seek> Writer<W> {
     /// are filled in; what stands in the unused part of its tables is kept as well.
     ///
     /// # Errors
-    /// If the output fails.
+    /// If the output fails, or no thread can be started.
     pub fn new(mut output: W, header: Header) -> Result<Self, WriteError> {
         output.write_all(&[0; HEADER_LEN]).map_err(WriteError::Output)?;
         Ok(Self {
@@ -82,7 +91,7 @@ impl<W: Write + Seek> Writer<W> {
             header,
             rules: Rules::default(),
             parts: Parts::default(),
-            measurer: Measurer::default(),
+            hashers: Some(Threads::start().map_err(WriteError::Thread)?),
             position: as_u64(HEADER_LEN),
             sections: 0,
             body: crc32fast::Hasher::new(),
@@ -133,17 +142,36 @@ impl<W: Write + Seek> Writer<W> {
         Ok(SectionWriter { image: self, kind, flags, part, size: 0, data: crc32fast::Hasher::new() })
     }
 
-    /// PCR 0, 1 and 2 of the sections written so far: what a signature after the last ramdisk is over.
-    #[must_use]
-    pub fn measurements(&self) -> Measurements {
-        self.measurer.clone().finish()
-    }
-
     /// Completes the image: checks that nothing is missing and fills in its header.
     ///
     /// # Errors
     /// If the output fails or a section is missing.
     pub fn finish(mut self) -> Result<Written<W>, WriteError> {
+        let measurements = self.end_measuring();
+        self.complete(measurements)
+    }
+
+    /// Like [`Writer::finish`], after a last section: the signature that `section` makes for this PCR 0.
+    ///
+    /// # Errors
+    /// As [`Writer::finish`], and what `section` returns.
+    pub fn finish_signed(
+        mut self,
+        section: impl FnOnce(&Pcr) -> Result<Vec<u8>, SignError>,
+    ) -> Result<Written<W>, WriteError> {
+        let measurements = self.end_measuring();
+        let signature = section(&measurements.pcr0)?;
+        self.section(SectionKind::Signature, signature.as_slice())?;
+        self.complete(measurements)
+    }
+
+    /// Nothing that is measured may follow.
+    fn end_measuring(&mut self) -> Measurements {
+        let empty = Measurements { pcr0: Pcr::ZERO, pcr1: Pcr::ZERO, pcr2: Pcr::ZERO, pcr8: None };
+        self.hashers.take().map_or(empty, Threads::finish)
+    }
+
+    fn complete(mut self, measurements: Measurements) -> Result<Written<W>, WriteError> {
         self.rules.complete(self.header.version)?;
         self.header.section_count = u16::try_from(self.sections).unwrap_or(u16::MAX);
         let mut checksum = crc32fast::Hasher::new();
@@ -153,7 +181,7 @@ impl<W: Write + Seek> Writer<W> {
         self.overwrite(0, &self.header.encode())?;
         self.output.flush().map_err(WriteError::Output)?;
         let (output, header, length) = (self.output, self.header, self.position);
-        Ok(Written { output, header, measurements: self.measurer.finish(), length })
+        Ok(Written { output, header, measurements, length })
     }
 
     /// Fills in something before the end, and returns to the end.
@@ -182,8 +210,8 @@ impl<W: Write + Seek> SectionWriter<'_, W> {
     pub(crate) fn put(&mut self, data: &[u8]) -> io::Result<()> {
         self.image.output.write_all(data)?;
         self.data.update(data);
-        if let Some(part) = self.part {
-            self.image.measurer.update(part, data);
+        if let (Some(part), Some(hashers)) = (self.part, &mut self.image.hashers) {
+            hashers.update(part, data);
         }
         self.size = self.size.saturating_add(as_u64(data.len()));
         Ok(())
