@@ -10,4 +10,5 @@ mod enclaves;
 mod parser;
 mod pki;
 mod signed;
+mod signing;
 mod support;

@@ -32,7 +32,11 @@ pub fn image(bytes: &[u8]) {
         "the copy of an image is another image"
     );
     let unsigned = unsign(bytes, length, Cursor::new(Vec::new()));
-    assert_eq!(unsigned.is_ok(), loaded.checksum.matches(), "a damaged image was rewritten, or a sound one was not");
+    assert_eq!(
+        unsigned.is_ok(),
+        loaded.checksum.matches(),
+        "a damaged image was rewritten, or a sound one was not"
+    );
     let Ok(unsigned) = unsigned else { return };
     let unsigned = unsigned.output.into_inner();
     let again = measure(unsigned.as_slice(), u64::try_from(unsigned.len()).unwrap_or(u64::MAX));

@@ -46,11 +46,7 @@ pub enum RewriteError {
 ///
 /// # Errors
 /// If the image cannot be read or the output fails.
-pub fn copy<R: Read, W: Write + Seek>(
-    source: R,
-    length: u64,
-    output: W,
-) -> Result<Written<W>, RewriteError> {
+pub fn copy<R: Read, W: Write + Seek>(source: R, length: u64, output: W) -> Result<Written<W>, RewriteError> {
     let reader = Reader::new(source, length)?;
     let mut writer = Writer::new(output, reader.header().clone())?;
     copy_sections(reader, &mut writer, |_| true)?;
@@ -93,9 +89,7 @@ fn without_signature<R: Read, W: Write + Seek>(
 ) -> Result<Writer<W>, RewriteError> {
     let header = without_used_entries(reader.header().clone());
     let mut writer = Writer::new(output, header)?;
-    copy_sections(reader, &mut writer, |section| section.kind != SectionKind::Signature)?
-        .checksum
-        .check()?;
+    copy_sections(reader, &mut writer, |section| section.kind != SectionKind::Signature)?.checksum.check()?;
     Ok(writer)
 }
 

@@ -68,11 +68,7 @@ impl Signer {
     ///
     /// # Errors
     /// If the certificate is not valid then, or not this key's.
-    pub fn new(
-        key: PrivateKey,
-        certificate: SigningCertificate,
-        at: SystemTime,
-    ) -> Result<Self, SignError> {
+    pub fn new(key: PrivateKey, certificate: SigningCertificate, at: SystemTime) -> Result<Self, SignError> {
         let public = usable_key(&certificate)?;
         if public != key.public_key() {
             return Err(SignError::Mismatch);
@@ -103,10 +99,7 @@ impl Signer {
 ///
 /// # Errors
 /// If the certificate's key is of a kind that does not sign images.
-pub fn to_be_signed(
-    pcr0: &Pcr,
-    certificate: &SigningCertificate,
-) -> Result<(Algorithm, Vec<u8>), SignError> {
+pub fn to_be_signed(pcr0: &Pcr, certificate: &SigningCertificate) -> Result<(Algorithm, Vec<u8>), SignError> {
     let algorithm = usable_key(certificate)?.algorithm();
     Ok((algorithm, unsigned(pcr0, algorithm).tbs_data(b"")))
 }

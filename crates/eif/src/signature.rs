@@ -43,7 +43,9 @@ pub enum SignatureError {
     #[error(transparent)]
     Certificate(#[from] CertificateError),
     /// The certificate's key is of a kind that does not sign images.
-    #[error("the signing certificate's key is {0}, not on P-256, P-384 or P-521; sign the image with such a key")]
+    #[error(
+        "the signing certificate's key is {0}, not on P-256, P-384 or P-521; sign the image with such a key"
+    )]
     Key(String),
     /// The signature names another algorithm than the certificate's key has.
     #[error("the signature's algorithm ({found}) is not that of the certificate's key ({expected})")]

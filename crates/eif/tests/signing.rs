@@ -126,7 +126,8 @@ fn keys_are_read_in_every_form_that_openssl_writes() {
         assert!(file.starts_with(b"-----BEGIN EC PARAMETERS-----"));
         assert_eq!(PrivateKey::from_pem(&file).unwrap().algorithm(), algorithm);
         // A certificate in the same file, before the key.
-        let both = [fs::read(certificate).unwrap(), fs::read(folder.path().join(format!("{curve}.key"))).unwrap()];
+        let both =
+            [fs::read(certificate).unwrap(), fs::read(folder.path().join(format!("{curve}.key"))).unwrap()];
         assert_eq!(PrivateKey::from_pem(&both.concat()).unwrap().sign(b"x"), pkcs8.sign(b"x"));
     }
 }
@@ -138,7 +139,10 @@ fn a_file_that_is_no_usable_key_is_refused_by_name() {
         openssl(folder.path(), &format!("{arguments} -out key"));
         PrivateKey::from_pem(&fs::read(folder.path().join("key")).unwrap()).unwrap_err()
     };
-    assert_eq!(made("genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-384 -aes256 -pass pass:x"), KeyError::Encrypted);
+    assert_eq!(
+        made("genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-384 -aes256 -pass pass:x"),
+        KeyError::Encrypted
+    );
     fs::write(folder.path().join("plain"), P384_KEY).unwrap();
     assert_eq!(made("ec -in plain -aes256 -passout pass:x"), KeyError::Encrypted);
     assert_eq!(made("genpkey -algorithm RSA"), KeyError::Kind("RSA".into()));
@@ -173,7 +177,8 @@ fn the_certificate_is_checked_before_anything_is_signed() {
     assert_eq!(refused(&fs::read(same_curve).unwrap(), SystemTime::now()), SignError::Mismatch);
 
     // `openssl x509 -dates` of tests/data/p384.cert.pem, as seconds since 1970.
-    let [first, last] = [1_795_318_014, 4_948_918_014].map(|s| SystemTime::UNIX_EPOCH + Duration::from_secs(s));
+    let [first, last] =
+        [1_795_318_014, 4_948_918_014].map(|s| SystemTime::UNIX_EPOCH + Duration::from_secs(s));
     let second = Duration::from_secs(1);
     for at in [first, last] {
         assert!(Signer::new(key(), certificate(P384), at).is_ok());
@@ -224,7 +229,8 @@ fn the_section_holds_the_certificate_as_its_file_has_it_and_nothing_else_of_that
 
     // The key in the certificate's file does not get into the image.
     let with_key = [P384_KEY, b"a note\n", P384, P256].concat();
-    let signer = Signer::new(PrivateKey::from_pem(&with_key).unwrap(), certificate(&with_key), valid()).unwrap();
+    let signer =
+        Signer::new(PrivateKey::from_pem(&with_key).unwrap(), certificate(&with_key), valid()).unwrap();
     assert_eq!(signer.section(&pcr0()).unwrap(), section);
 }
 
@@ -319,8 +325,14 @@ fn a_signature_is_put_in_replaced_and_taken_out_and_nothing_else_changes() {
     let (signed_small, signed_large) = (with_signature(gapped(), &small), with_signature(gapped(), &large));
 
     assert!(signed_by(&p256_signer(), &plain) == signed_small);
-    assert!(signed_by(&p384_signer(), &signed_small) == signed_large, "a longer one in place of a shorter one");
-    assert!(signed_by(&p256_signer(), &signed_large) == signed_small, "a shorter one in place of a longer one");
+    assert!(
+        signed_by(&p384_signer(), &signed_small) == signed_large,
+        "a longer one in place of a shorter one"
+    );
+    assert!(
+        signed_by(&p256_signer(), &signed_large) == signed_small,
+        "a shorter one in place of a longer one"
+    );
     assert!(signed_by(&p256_signer(), &signed_small) == signed_small, "the same again");
     assert!(unsigned(&signed_large) == plain);
     assert!(unsigned(&plain) == plain);
@@ -345,7 +357,8 @@ fn a_signature_between_other_sections_moves_to_the_end() {
 #[test]
 fn what_must_not_be_signed_is_refused() {
     let attempt = |image: &[u8]| {
-        sign(image, image.len() as u64, Cursor::new(Vec::new()), |pcr0| p256_signer().section(pcr0)).unwrap_err()
+        sign(image, image.len() as u64, Cursor::new(Vec::new()), |pcr0| p256_signer().section(pcr0))
+            .unwrap_err()
     };
     let mut damaged = build(&odd_fields(), &gapped());
     *damaged.last_mut().unwrap() ^= 1;
