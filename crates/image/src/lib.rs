@@ -13,5 +13,6 @@ pub mod cpio;
 pub mod error;
 pub mod folder;
 pub mod kernel;
+pub mod newc;
 pub mod ramdisk;
 pub mod signing;
