@@ -18,6 +18,11 @@ pub(crate) enum EifCommand {
     Verify(EifVerifyArgs),
     /// Sign an image file, in place of an older signature if there is one
     Sign(EifSignArgs),
+    /// Say why two image files have different PCRs, down to the files of their ramdisks
+    #[command(
+        after_help = "Exit status: 0 if the PCRs are the same, 1 if they differ, 2 if something went wrong."
+    )]
+    Diff(EifDiffArgs),
 }
 
 /// Image files.
@@ -93,6 +98,21 @@ pub(crate) struct EifSignArgs {
     /// The certificate of the key that signs (PEM or DER)
     #[arg(long, value_name = "CERT")]
     pub(crate) sign_cert: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+/// `enclave eif diff`.
+#[derive(Debug, Args)]
+pub(crate) struct EifDiffArgs {
+    /// One image file
+    #[arg(value_name = "A")]
+    pub(crate) a: PathBuf,
+
+    /// The other
+    #[arg(value_name = "B")]
+    pub(crate) b: PathBuf,
 
     #[command(flatten)]
     pub(crate) output: OutputArgs,

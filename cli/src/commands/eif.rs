@@ -1,6 +1,7 @@
 //! `enclave eif`: what image files hold, and what they measure to. One module for each command.
 
 mod describe;
+mod diff;
 mod measure;
 pub(super) mod sign;
 mod verify;
@@ -11,6 +12,8 @@ use std::path::Path;
 
 use attestation::pcr::Measurements;
 use eif::load::{Loaded, measure};
+use image::contents::{self, Contents};
+use image::newc::Limits;
 use serde::Serialize;
 
 use crate::args::{EifCommand, EifFilesArgs, Format};
@@ -25,6 +28,7 @@ pub(crate) fn eif(command: &EifCommand) -> Result<u8> {
         EifCommand::Measure(args) => measure::measure(args)?,
         EifCommand::Verify(args) => verify::verify(args)?,
         EifCommand::Sign(args) => sign::sign(args)?,
+        EifCommand::Diff(args) => return diff::diff(args),
     }
     Ok(0)
 }
@@ -46,6 +50,26 @@ fn print_each<T: Serialize>(
 
 /// Reads and measures one image, with progress.
 pub(crate) fn read(path: &Path) -> Result<Loaded> {
+    let (file, length) = open(path)?;
+    let reader = Watched { inner: file, done: 0, length, progress: Progress::new("measuring") };
+    measure(reader, length).map_err(|error| unreadable(path, &error))
+}
+
+/// Looks at what is inside one image, with progress; without `files`, at kernel and command line alone.
+fn look_into(path: &Path, files: bool) -> Result<Contents> {
+    let (file, length) = open(path)?;
+    let reader = Watched { inner: file, done: 0, length, progress: Progress::new("looking into it") };
+    let contents =
+        if files { contents::all(reader, length, Limits::default()) } else { contents::boot(reader, length) };
+    contents.map_err(|error| unreadable(path, &error))
+}
+
+fn unreadable(path: &Path, error: &dyn core::fmt::Display) -> Failure {
+    refused(path, error, "check that it is an enclave image file (EIF) and complete, or build it again")
+}
+
+/// An image file and its length.
+fn open(path: &Path) -> Result<(File, u64)> {
     let failed = |error: io::Error| Failure::file("read the image", path, &error);
     let file = File::open(path).map_err(failed)?;
     let metadata = file.metadata().map_err(failed)?;
@@ -55,14 +79,7 @@ pub(crate) fn read(path: &Path) -> Result<Loaded> {
             "give an enclave image file (EIF), such as `enclave build` writes",
         ));
     }
-    let length = metadata.len();
-    let reader = Watched { inner: file, done: 0, length, progress: Progress::new("measuring") };
-    measure(reader, length).map_err(|error| {
-        Failure::new(
-            format_args!("{} is refused: {error}", path.display()),
-            "check that it is an enclave image file (EIF) and complete, or build it again",
-        )
-    })
+    Ok((file, metadata.len()))
 }
 
 /// A reader that shows how far it is.

@@ -9,8 +9,11 @@
 
 pub mod archive;
 pub mod builder;
+pub mod contents;
 pub mod cpio;
+pub mod diff;
 pub mod error;
+pub mod extract;
 pub mod folder;
 pub mod kernel;
 pub mod newc;

@@ -6,6 +6,7 @@
 //! error here: whoever looks into an image wants to know. Specification: Documentation/driver-api/early-userspace/
 //! buffer-format.rst of Linux; init/initramfs.c has the last word.
 
+pub mod fuzzing;
 pub mod list;
 pub mod members;
 mod peek;
@@ -53,9 +54,9 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// Far above any image that boots: 64 GiB unpacked, 4 million entries, 256 MiB of names.
+    /// Far above any image that boots: 64 GiB unpacked, a million entries, 256 MiB of names.
     fn default() -> Self {
-        Self { unpacked_bytes: 64 << 30, entries: 4 << 20, name_bytes: 256 << 20, zstd_window_log: 27 }
+        Self { unpacked_bytes: 64 << 30, entries: 1 << 20, name_bytes: 256 << 20, zstd_window_log: 27 }
     }
 }
 
@@ -72,7 +73,9 @@ pub enum NewcError {
     #[error("a compressed archive of the ramdisk has no end; Linux refuses it")]
     NoTrailer,
     /// Neither an archive nor zero bytes nor anything known that is compressed.
-    #[error("at byte {at} of the ramdisk is neither a cpio archive nor one that is compressed, but {found:02x?}")]
+    #[error(
+        "at byte {at} of the ramdisk is neither a cpio archive nor one that is compressed, but {found:02x?}"
+    )]
     Unknown {
         /// Where.
         at: u64,
@@ -80,7 +83,9 @@ pub enum NewcError {
         found: Vec<u8>,
     },
     /// Something else than archives inside what is compressed.
-    #[error("a compressed archive of the ramdisk goes on with {0:02x?}, which is no archive; Linux refuses it")]
+    #[error(
+        "a compressed archive of the ramdisk goes on with {0:02x?}, which is no archive; Linux refuses it"
+    )]
     Nested(Vec<u8>),
     /// Compressed in a way that is not looked into.
     #[error("the ramdisk is compressed with {0}, which is not looked into (gzip and zstd are)")]
@@ -138,6 +143,23 @@ pub enum Kind {
     Socket,
     /// Type bits that stand for nothing.
     Unknown,
+}
+
+impl Kind {
+    /// A word for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::Folder => "folder",
+            Self::Symlink => "symbolic link",
+            Self::CharacterDevice => "character device",
+            Self::BlockDevice => "block device",
+            Self::Fifo => "named pipe",
+            Self::Socket => "socket",
+            Self::Unknown => "unknown",
+        }
+    }
 }
 
 /// One entry of an archive, as its header has it.
@@ -290,8 +312,9 @@ impl<R: BufRead> Reader<R> {
         }
         let fields: Option<Vec<u32>> = numbers.chunks(8).map(number).collect();
         let fields = fields.and_then(|fields| <[u32; 13]>::try_from(fields).ok());
-        let Some([inode, mode, uid, gid, links, mtime, size, dev_major, dev_minor, major, minor, name_len, _]) =
-            fields
+        let Some(
+            [inode, mode, uid, gid, links, mtime, size, dev_major, dev_minor, major, minor, name_len, _],
+        ) = fields
         else {
             return Err(NewcError::Number { after: after() });
         };

@@ -62,12 +62,19 @@ fn what_the_cpio_program_writes_is_read_field_by_field() {
         let mut found = paths(&listing);
         found.sort();
         assert_eq!(found, ["app", "bin", "bin/again", "bin/app", "pipe"]);
-        let entry = |name: &str| listing.entries.iter().find(|listed| listed.entry.path == name.as_bytes()).unwrap();
+        let entry =
+            |name: &str| listing.entries.iter().find(|listed| listed.entry.path == name.as_bytes()).unwrap();
         let metadata = std::fs::metadata(path("bin/app")).unwrap();
         let app = &entry("bin/app").entry;
         assert_eq!((app.kind(), app.permissions(), app.links), (Kind::File, 0o4751, 2));
-        assert_eq!((app.uid, app.gid, i64::from(app.mtime)), (metadata.uid(), metadata.gid(), metadata.mtime()));
-        assert_eq!((app.inode, app.device), (entry("bin/again").entry.inode, entry("bin/again").entry.device));
+        assert_eq!(
+            (app.uid, app.gid, i64::from(app.mtime)),
+            (metadata.uid(), metadata.gid(), metadata.mtime())
+        );
+        assert_eq!(
+            (app.inode, app.device),
+            (entry("bin/again").entry.inode, entry("bin/again").entry.device)
+        );
         let sizes = ["bin/app", "bin/again"].map(|name| entry(name).entry.size);
         assert_eq!(sizes.iter().sum::<u32>(), 7, "the content comes once");
         let with_content = sizes.iter().position(|size| *size == 7).unwrap();
@@ -187,9 +194,15 @@ fn each_limit_holds_at_its_edge() {
     let with = |limits: Limits, bytes: &[u8]| list(bytes, limits).failure;
     let unlimited = Limits::default();
     assert!(with(Limits { entries: 2, ..unlimited }, &two).is_none());
-    assert!(matches!(with(Limits { entries: 1, ..unlimited }, &two), Some(NewcError::Limit { limit: 1, .. })));
+    assert!(matches!(
+        with(Limits { entries: 1, ..unlimited }, &two),
+        Some(NewcError::Limit { limit: 1, .. })
+    ));
     assert!(with(Limits { name_bytes: 6, ..unlimited }, &two).is_none());
-    assert!(matches!(with(Limits { name_bytes: 5, ..unlimited }, &two), Some(NewcError::Limit { limit: 5, .. })));
+    assert!(matches!(
+        with(Limits { name_bytes: 5, ..unlimited }, &two),
+        Some(NewcError::Limit { limit: 5, .. })
+    ));
     let length = two.len() as u64;
     for compressed in [gzip(&two), zstd(&two), [gzip(&two[..0]), gzip(&two)].concat()] {
         assert!(with(Limits { unpacked_bytes: length, ..unlimited }, &compressed).is_none());
@@ -217,7 +230,8 @@ fn a_zstd_window_larger_than_allowed_is_refused() {
     encoder.include_contentsize(false).unwrap();
     encoder.write_all(&one_file("x")).unwrap();
     let compressed = encoder.finish().unwrap();
-    let with = |log| list(compressed.as_slice(), Limits { zstd_window_log: log, ..Limits::default() }).failure;
+    let with =
+        |log| list(compressed.as_slice(), Limits { zstd_window_log: log, ..Limits::default() }).failure;
     assert!(with(24).is_none());
     assert!(matches!(with(23), Some(NewcError::Io(_))));
 }
