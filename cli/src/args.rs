@@ -15,7 +15,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub(crate) use self::attestation::{AttestCommand, Bytes, PkiCommand, PkiInitArgs, Time, VerifyArgs};
 pub(crate) use self::build::BuildArgs;
 pub(crate) use self::image::{
-    EifCommand, EifDiffArgs, EifFilesArgs, EifMeasureArgs, EifSignArgs, EifVerifyArgs,
+    EifCommand, EifDescribeArgs, EifDiffArgs, EifExtractArgs, EifFilesArgs, EifMeasureArgs, EifSignArgs,
+    EifVerifyArgs,
 };
 pub(crate) use self::lifecycle::{
     ConnectArgs, CreateArgs, DescribeArgs, DoctorArgs, ImageArgs, Level, NameArgs, RunArgs, StartArgs,

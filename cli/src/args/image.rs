@@ -11,7 +11,7 @@ use super::OutputArgs;
 #[derive(Debug, Subcommand)]
 pub(crate) enum EifCommand {
     /// Show what image files hold and measure to, as nitro-cli describe-eif does
-    Describe(EifFilesArgs),
+    Describe(EifDescribeArgs),
     /// Print the PCRs that image files measure to, and what is to be signed of them
     Measure(EifMeasureArgs),
     /// Check image files: layout, checksum and, if signed, signature, dates and signed PCR0
@@ -23,6 +23,8 @@ pub(crate) enum EifCommand {
         after_help = "Exit status: 0 if the PCRs are the same, 1 if they differ, 2 if something went wrong."
     )]
     Diff(EifDiffArgs),
+    /// Write an image file's sections to a folder, or its application's root folder to a tar archive
+    Extract(EifExtractArgs),
 }
 
 /// Image files.
@@ -113,6 +115,37 @@ pub(crate) struct EifDiffArgs {
     /// The other
     #[arg(value_name = "B")]
     pub(crate) b: PathBuf,
+
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+/// `enclave eif describe`.
+#[derive(Debug, Args)]
+pub(crate) struct EifDescribeArgs {
+    #[command(flatten)]
+    pub(crate) images: EifFilesArgs,
+
+    /// List the files of the ramdisks, too
+    #[arg(long = "files")]
+    pub(crate) list_files: bool,
+}
+
+/// `enclave eif extract`.
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("what").required(true).multiple(true))]
+pub(crate) struct EifExtractArgs {
+    /// The image file
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+
+    /// Write every section to a file in this folder, which must not exist
+    #[arg(long = "output", value_name = "DIR", group = "what")]
+    pub(crate) folder: Option<PathBuf>,
+
+    /// Write the application's root folder to this tar archive, which `enclave build --rootfs` takes again
+    #[arg(long, value_name = "TAR", group = "what")]
+    pub(crate) rootfs: Option<PathBuf>,
 
     #[command(flatten)]
     pub(crate) output: OutputArgs,

@@ -2,6 +2,8 @@
 
 mod describe;
 mod diff;
+mod extract;
+mod files;
 mod measure;
 pub(super) mod sign;
 mod verify;
@@ -29,6 +31,7 @@ pub(crate) fn eif(command: &EifCommand) -> Result<u8> {
         EifCommand::Verify(args) => verify::verify(args)?,
         EifCommand::Sign(args) => sign::sign(args)?,
         EifCommand::Diff(args) => return diff::diff(args),
+        EifCommand::Extract(args) => extract::extract(args)?,
     }
     Ok(0)
 }

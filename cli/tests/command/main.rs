@@ -4,9 +4,12 @@
 mod attest;
 mod build;
 mod bzimage;
+mod diff;
 mod doctor;
 mod eif;
 mod enclaves;
+mod extract;
+mod newc;
 mod parser;
 mod pki;
 mod signed;

@@ -4,16 +4,19 @@ use std::path::Path;
 
 use eif::describe::Description;
 use eif::load::Loaded;
+use image::contents::Contents;
 use serde::Serialize;
 
-use super::{add_measurements, print_each, read};
-use crate::args::EifFilesArgs;
+use super::files::RamdiskFiles;
+use super::{add_measurements, look_into, print_each, read};
+use crate::args::EifDescribeArgs;
 use crate::error::{Failure, Result};
 use crate::output::{Fields, printable};
 
 /// Describes each file.
-pub(super) fn describe(args: &EifFilesArgs) -> Result<()> {
-    print_each(args, |path| describe_file(path, read(path)?), DescribedFile::text)
+pub(super) fn describe(args: &EifDescribeArgs) -> Result<()> {
+    let describe = |path: &Path| describe_file(path, read(path)?, look_into(path, args.list_files)?);
+    print_each(&args.images, describe, DescribedFile::text)
 }
 
 /// nitro-cli's object, then ours.
@@ -24,7 +27,13 @@ struct DescribedFile {
     description: Description,
     path: String,
     architecture: &'static str,
+    /// The version in the kernel itself; the metadata's is the builder's word.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kernel_version: Option<String>,
+    command_line: String,
     sections: Vec<SectionReport>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    ramdisks: Vec<RamdiskFiles>,
 }
 
 #[derive(Debug, Serialize)]
@@ -33,25 +42,34 @@ struct SectionReport {
     kind: String,
     offset: u64,
     size: u64,
+    #[serde(rename = "SHA384")]
+    digest: String,
 }
 
-fn describe_file(path: &Path, image: Loaded) -> Result<DescribedFile> {
+fn describe_file(path: &Path, image: Loaded, contents: Contents) -> Result<DescribedFile> {
     let description = eif::describe::describe(&image).map_err(|error| {
         Failure::new(
             format_args!("{} cannot be described: {error}", path.display()),
             "build or sign the image again",
         )
     })?;
-    let sections = image.sections.iter().map(|section| SectionReport {
+    let sections = image.sections.iter().zip(&image.digests).map(|(section, digest)| SectionReport {
         kind: section.kind.to_string(),
         offset: section.offset,
         size: section.size,
+        digest: hex::encode(digest),
     });
     Ok(DescribedFile {
         description,
         path: path.display().to_string(),
         architecture: if image.header.flags.is_aarch64() { "aarch64" } else { "x86_64" },
+        kernel_version: contents.kernel_version,
+        command_line: String::from_utf8_lossy(&contents.command_line).into_owned(),
         sections: sections.collect(),
+        ramdisks: (1..)
+            .zip(contents.ramdisks)
+            .map(|(number, listing)| RamdiskFiles::new(number, listing))
+            .collect(),
     })
 }
 
@@ -86,13 +104,17 @@ impl DescribedFile {
                 fields.add(format!("Metadata {}", printable(key)), printable(&value.to_string()));
             }
         }
+        if let Some(version) = &self.kernel_version {
+            fields.add("Kernel itself", format_args!("Linux {}", printable(version)));
+        }
+        fields.add("Command line", printable(&self.command_line));
         for section in &self.sections {
             fields.add(
                 format!("Section {}", section.kind),
-                format_args!("{} bytes at {}", section.size, section.offset),
+                format_args!("{} bytes at {}, SHA-384 {}", section.size, section.offset, section.digest),
             );
         }
-        fields.render(0)
+        fields.render(0) + &self.ramdisks.iter().map(RamdiskFiles::text).collect::<String>()
     }
 
     fn signature_text(&self) -> &'static str {
