@@ -200,7 +200,10 @@ fn group_lines(group: &[FileDifference]) -> String {
     let files = plural(group.len(), "file", "files");
     let mut text = String::new();
     if matches!(first.change, FileChange::Mtime | FileChange::Inode | FileChange::Links) && group.len() > 3 {
-        return format!("    {label} of {files}, first {}\n", file_line(first));
+        return format!(
+            "    {label} of {files} (often no more than what the others bring with them), first {}\n",
+            file_line(first)
+        );
     }
     text.push_str(&format!("    {label}: {files}\n"));
     for difference in group.iter().take(FILES_TOLD) {
@@ -213,7 +216,19 @@ fn file_line(difference: &FileDifference) -> String {
     let path = value(&difference.path);
     match &difference.values {
         None => path,
+        Some(Pair { a, b }) if difference.change == FileChange::Content => {
+            format!("{path}: {}", change(&short_hash(a), &short_hash(b)))
+        }
         Some(Pair { a, b }) => format!("{path}: {}", change(a, b)),
+    }
+}
+
+/// A hash is there to be seen to differ; JSON has all of it.
+fn short_hash(content: &str) -> String {
+    const MARK: &str = "SHA-384 ";
+    match content.split_once(MARK) {
+        Some((size, hash)) => format!("{size}{MARK}{}...", hash.get(..12).unwrap_or(hash)),
+        None => content.to_owned(),
     }
 }
 
