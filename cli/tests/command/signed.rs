@@ -51,6 +51,39 @@ impl Signer {
         Self { certificate, key }
     }
 
+    /// A certificate valid between these dates (`YYYYMMDDHHMMSSZ`).
+    pub(crate) fn valid(user: &User, name: &str, start: &str, end: &str) -> Self {
+        let signer = Self::new(user, name);
+        let request = user.path("request").to_str().unwrap().to_owned();
+        openssl(&["req", "-new", "-key", &signer.key, "-subj", "/CN=dated", "-out", &request]);
+        let database = user.file("database", "");
+        let folder = user.path("").to_str().unwrap().to_owned();
+        let settings = format!(
+            "[ca]\ndefault_ca=d\n[d]\ndatabase={database}\nnew_certs_dir={folder}\nrand_serial=yes\npolicy=p\n\
+             default_md=sha384\n[p]\ncommonName=supplied\n"
+        );
+        let settings = user.file("settings", settings);
+        openssl(&[
+            "ca",
+            "-batch",
+            "-notext",
+            "-selfsign",
+            "-config",
+            &settings,
+            "-keyfile",
+            &signer.key,
+            "-in",
+            &request,
+            "-startdate",
+            start,
+            "-enddate",
+            end,
+            "-out",
+            &signer.certificate,
+        ]);
+        signer
+    }
+
     /// The signature section over an image with this PCR 0.
     fn section(&self, user: &User, pcr0: &str) -> Vec<u8> {
         let mut payload = vec![0xa2];
@@ -190,4 +223,41 @@ fn a_signature_that_does_not_hold_is_refused() {
     let shown = user.run(&["eif", "describe", &damaged]).succeeded().stdout;
     assert!(shown.contains("NOT VALID"), "{shown}");
     assert_ne!(golden(), fs::read(&damaged).unwrap());
+}
+
+#[test]
+fn a_certificate_that_is_not_valid_now_is_refused_with_its_dates() {
+    let user = User::new();
+    for (start, end, words) in [
+        ("20200101000000Z", "20210101000000Z", ["expired at Jan  1 00:00:00 2021 GMT", "sign the image"]),
+        ("20900101000000Z", "20910101000000Z", ["not valid before Jan  1 00:00:00 2090 GMT", "clock"]),
+    ] {
+        let signer = Signer::valid(&user, "dated", start, end);
+        let image = signed_image(&user, "dated.eif", &signer.section(&user, PCR0));
+        let _ = user.run(&["eif", "verify", &image]).failed(&[&["dated.eif"], &words[..]].concat());
+        let required = ["eif", "verify", &image, "--require-signature", &signer.certificate];
+        let _ = user.run(&required).failed(&words);
+        // The signature itself is good, and what it is over can be looked at.
+        let shown = user.run(&["eif", "describe", &image, "-o", "json"]).succeeded().json();
+        assert_eq!(shown["SignatureCheck"], true);
+    }
+}
+
+#[test]
+fn a_certificate_that_signs_no_images_is_refused() {
+    let user = User::new();
+    let signer = Signer::new(&user, "signer");
+    let other = Signer::on_curve(&user, "other", "prime256v1");
+    let of = |certificate: &str| Signer { certificate: certificate.to_owned(), key: signer.key.clone() };
+    let (key, rsa) = (user.path("rsa.key"), user.path("rsa.pem"));
+    let (key, rsa) = (key.to_str().unwrap(), rsa.to_str().unwrap());
+    openssl(&[
+        "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=x", "-keyout", key, "-out", rsa,
+    ]);
+    for (certificate, words) in
+        [(rsa, "key is RSA"), (&*other.certificate, "algorithm"), (&*signer.key, "PEM")]
+    {
+        let image = signed_image(&user, "a.eif", &of(certificate).section(&user, PCR0));
+        let _ = user.run(&["eif", "verify", &image]).failed(&["a.eif", words]);
+    }
 }

@@ -169,39 +169,6 @@ fn measure_prints_the_published_structure_to_sign_and_the_registers_of_a_host() 
     }
 }
 
-/// A certificate for a new key, valid between these dates (`YYYYMMDDHHMMSSZ`).
-fn dated(user: &User, name: &str, start: &str, end: &str) -> Signer {
-    let signer = Signer::new(user, name);
-    let request = user.path("request").to_str().unwrap().to_owned();
-    openssl(&["req", "-new", "-key", &signer.key, "-subj", "/CN=dated", "-out", &request]);
-    let database = user.file("database", "");
-    let folder = user.path("").to_str().unwrap().to_owned();
-    let settings = format!(
-        "[ca]\ndefault_ca=d\n[d]\ndatabase={database}\nnew_certs_dir={folder}\nrand_serial=yes\npolicy=p\n\
-         default_md=sha384\n[p]\ncommonName=supplied\n"
-    );
-    let settings = user.file("settings", settings);
-    openssl(&[
-        "ca",
-        "-batch",
-        "-notext",
-        "-selfsign",
-        "-config",
-        &settings,
-        "-keyfile",
-        &signer.key,
-        "-in",
-        &request,
-        "-startdate",
-        start,
-        "-enddate",
-        end,
-        "-out",
-        &signer.certificate,
-    ]);
-    signer
-}
-
 #[test]
 fn what_cannot_sign_is_refused_before_anything_is_written() {
     let user = User::new();
@@ -227,8 +194,8 @@ fn what_cannot_sign_is_refused_before_anything_is_written() {
     let (pkcs8, sec1) = (path("encrypted-pkcs8"), path("encrypted-sec1"));
     openssl(&["pkcs8", "-topk8", "-in", &signer.key, "-passout", "pass:x", "-out", &pkcs8]);
     openssl(&["ec", "-in", &signer.key, "-aes256", "-passout", "pass:x", "-out", &sec1]);
-    let ended = dated(&user, "ended", "20200101000000Z", "20210101000000Z");
-    let future = dated(&user, "future", "20900101000000Z", "20910101000000Z");
+    let ended = Signer::valid(&user, "ended", "20200101000000Z", "20210101000000Z");
+    let future = Signer::valid(&user, "future", "20900101000000Z", "20910101000000Z");
     let cases: [(&Signer, &[&str]); 10] = [
         (&with(&signer.key, &other.certificate), &["not that of the signing key", "made for this key"]),
         (&with(&signer.key, &rsa_certificate), &["certificate's key is RSA", "P-384"]),

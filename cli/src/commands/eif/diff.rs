@@ -129,9 +129,8 @@ fn lines(difference: &Difference) -> String {
         Some(Details::Kernel(Pair { a, b })) => {
             let version = |version: &Option<String>| version.clone().unwrap_or_else(|| "not told".to_owned());
             let (a, b) = (version(a), version(b));
-            let note = if a == b { "the same version, built differently" } else { "" };
-            text.push_str(&format!("    version {}  {note}", change(&a, &b)).trim_end().to_owned());
-            text.push('\n');
+            let note = if a == b { ", built differently" } else { "" };
+            text.push_str(&format!("    version {}{note}\n", change(&a, &b)));
         }
         Some(Details::Text(Pair { a, b })) => {
             text.push_str(&format!("    A: {}\n    B: {}\n", value(a), value(b)));

@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use std::time::SystemTime;
 
 use eif::certificate::SigningCertificate;
-use eif::key::PrivateKey;
+use eif::private_key::PrivateKey;
 use eif::sign::Signer;
 use image::signing::{Signature, write};
 use serde_json::Value;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use eif::certificate::SigningCertificate;
-use eif::key::PrivateKey;
+use eif::private_key::PrivateKey;
 use eif::sign::Signer;
 use image::signing::{Signature, write};
 
