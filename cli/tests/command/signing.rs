@@ -246,7 +246,7 @@ fn a_full_disk_leaves_the_old_image_and_nothing_half() {
     );
     let mut shell = std::process::Command::new("sh");
     let ran = Ran::of(shell.args(["-c", &words]).env("HOME", user.path("home")));
-    let _ = ran.failed(&["app.eif", "cannot be written"]);
+    let _ = ran.failed(&["app.eif", "cannot be written", "file system"]);
     assert_eq!(names(&user), before);
     assert!(fs::read(&image).unwrap() == golden());
 }

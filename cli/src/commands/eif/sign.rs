@@ -4,7 +4,9 @@ use core::fmt;
 use std::path::Path;
 use std::time::SystemTime;
 
+use eif::rewrite::RewriteError;
 use eif::sign::Signer;
+use eif::writer::WriteError;
 use image::signing::{self, Signature, Signed, SigningError};
 
 use super::measure::MeasuredFile;
@@ -53,7 +55,10 @@ pub(crate) fn signer(key: &Path, certificate: &Path, now: SystemTime) -> Result<
 
 fn write(file: &Path, output: &Path, signature: Signature<'_>) -> Result<Signed> {
     signing::write(file, output, signature).map_err(|error| match &error {
-        SigningError::File { source, .. } => Failure::new(&error, file_advice(source)),
+        SigningError::File { source, .. }
+        | SigningError::Image { source: RewriteError::Write(WriteError::Output(source)), .. } => {
+            Failure::new(&error, file_advice(source))
+        }
         SigningError::NotAFile(_) => Failure::new(&error, "give an enclave image file (EIF)"),
         SigningError::Image { .. } => sign_failure(&error),
     })
