@@ -16,6 +16,7 @@ mod enclaves;
 mod error;
 mod guest;
 mod host;
+mod image_file;
 mod input;
 mod launch;
 mod memory;
@@ -25,6 +26,7 @@ mod pki;
 mod placement;
 mod progress;
 mod rootfs;
+mod signing;
 mod terminal;
 mod time;
 

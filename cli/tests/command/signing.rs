@@ -1,7 +1,7 @@
 //! `eif sign` and what `eif measure` says for it: keys and certificates are OpenSSL's, which also stands for a hardware module.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, symlink};
+use std::os::unix::fs::{MetadataExt, chown, symlink};
 
 use crate::eif::{PCR0, golden};
 use crate::signed::{Signer, openssl, pcr8, sha384sum};
@@ -80,6 +80,25 @@ fn a_link_to_an_image_stays_one() {
     assert!(fs::symlink_metadata(user.path("link.eif")).unwrap().is_symlink());
     assert_ne!(fs::metadata(&image).unwrap().ino(), inode, "the old file is not written to");
     let _ = user.run(&["eif", "verify", &image, "--require-signature", &signer.certificate]).succeeded();
+}
+
+#[test]
+fn root_leaves_an_image_to_its_owner() {
+    if !rustix::process::geteuid().is_root() {
+        println!("SKIPPED root_leaves_an_image_to_its_owner: only root can give files away");
+        return;
+    }
+    let user = User::new();
+    let signer = Signer::new(&user, "signer");
+    let image = user.file("app.eif", golden());
+    chown(&image, Some(1234), Some(2345)).unwrap();
+    let _ = sign(&user, &image, &signer, &[]).succeeded();
+    let metadata = fs::metadata(&image).unwrap();
+    assert_eq!((metadata.uid(), metadata.gid()), (1234, 2345));
+    // A copy belongs to who makes it.
+    let copy = user.path("copy.eif").to_str().unwrap().to_owned();
+    let _ = sign(&user, &image, &signer, &["--output", &copy]).succeeded();
+    assert_eq!(fs::metadata(&copy).unwrap().uid(), 0);
 }
 
 #[test]

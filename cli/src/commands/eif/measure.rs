@@ -13,18 +13,17 @@ use eif::load::Loaded;
 use eif::sign::to_be_signed;
 use serde::{Serialize, Serializer};
 
-use super::sign::sign_failure;
-use super::{add_measurements, print_each, read, refused, require_sound};
+use super::{add_measurements, print_each, refused, require_sound};
 use crate::args::EifMeasureArgs;
 use crate::error::{Failure, Result};
-use crate::input;
 use crate::output::{Fields, printable};
+use crate::{image_file, input, signing};
 
 /// Measures each file.
 pub(super) fn measure(args: &EifMeasureArgs) -> Result<()> {
     let certificate = args.sign_cert.as_deref().map(input::signing_certificate).transpose()?;
     if let Some(certificate) = &certificate {
-        certificate.check_dates(SystemTime::now()).map_err(|error| sign_failure(&error))?;
+        certificate.check_dates(SystemTime::now()).map_err(|error| signing::failure(&error))?;
     }
     if args.to_be_signed.is_some() && args.images.files.len() > 1 {
         return Err(Failure::new(
@@ -33,7 +32,7 @@ pub(super) fn measure(args: &EifMeasureArgs) -> Result<()> {
         ));
     }
     let expected = |path: &Path| {
-        let mut measured = MeasuredFile::new(path, &read(path)?)?;
+        let mut measured = MeasuredFile::new(path, &image_file::measure(path)?)?;
         if let Some(certificate) = &certificate {
             measured.add_to_be_signed(certificate, args.to_be_signed.as_deref())?;
         }
@@ -80,7 +79,7 @@ impl MeasuredFile {
 
     fn add_to_be_signed(&mut self, certificate: &SigningCertificate, output: Option<&Path>) -> Result<()> {
         let (algorithm, bytes) =
-            to_be_signed(&self.measurements.0.pcr0, certificate).map_err(|error| sign_failure(&error))?;
+            to_be_signed(&self.measurements.0.pcr0, certificate).map_err(|error| signing::failure(&error))?;
         if let Some(output) = output {
             fs::write(output, &bytes)
                 .map_err(|error| Failure::file("write what is to be signed to", output, &error))?;
