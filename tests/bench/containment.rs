@@ -52,7 +52,7 @@ fn pair(image: &Path, user: &User, first: usize) -> Vec<[[Duration; FIGURES.len(
     for level in [first, 1 - first] {
         enclaves[level] = Some(start(LEVELS[level]));
     }
-    let [Some(with), Some(without)] = enclaves else { unreachable!("both levels were started") };
+    let [Some(with), Some(without)] = enclaves else { panic!("both levels were started") };
     // The first turn warms both up.
     let turns = (0..=TURNS).map(|number| {
         if number % 2 == 0 {
