@@ -14,3 +14,4 @@ pub mod error;
 pub mod folder;
 pub mod kernel;
 pub mod ramdisk;
+pub mod registry;
