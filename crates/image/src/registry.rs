@@ -95,8 +95,7 @@ pub fn pull(
     progress: &mut dyn FnMut(Event<'_>),
 ) -> Result<Pulled, RegistryError> {
     let layout = Layout::create(into)?;
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(setup)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(setup)?;
     runtime.block_on(pull_into(request, layout, progress))
 }
 
@@ -118,10 +117,8 @@ async fn pull_into(
         client.blob(layer, &mut file, progress).await?;
     }
 
-    let descriptor = Descriptor {
-        digest: manifest.digest,
-        size: u64::try_from(manifest.bytes.len()).unwrap_or(u64::MAX),
-    };
+    let descriptor =
+        Descriptor { digest: manifest.digest, size: u64::try_from(manifest.bytes.len()).unwrap_or(u64::MAX) };
     layout.write_manifest(&descriptor, &manifest.bytes)?;
     layout.finish(&descriptor, &image.media_type, request.platform)?;
     let digest = descriptor.digest.to_string();
@@ -142,8 +139,7 @@ async fn resolve(
     let top = client.manifest(request.reference.wanted(), None, progress).await?;
     let Parsed::Index(index) = &top.parsed else { return Ok(top) };
     let chosen = Index::choose(index, request)?;
-    let manifest =
-        client.manifest(&chosen.digest.to_string(), Some(chosen.size), progress).await?;
+    let manifest = client.manifest(&chosen.digest.to_string(), Some(chosen.size), progress).await?;
     match manifest.parsed {
         Parsed::Image(_) => Ok(manifest),
         Parsed::Index(_) => Err(RegistryError::NotAnImage {

@@ -49,7 +49,8 @@ impl Asker<'_> {
             headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok()).collect();
         let challenges: Vec<ChallengeRef<'_>> =
             texts.iter().filter_map(|text| http_auth::parse_challenges(text).ok()).flatten().collect();
-        let of = |scheme: &str| challenges.iter().find(|challenge| challenge.scheme.eq_ignore_ascii_case(scheme));
+        let of =
+            |scheme: &str| challenges.iter().find(|challenge| challenge.scheme.eq_ignore_ascii_case(scheme));
         if let Some(bearer) = of("Bearer") {
             let token = self.token(bearer, what).await?;
             return secret(&format!("Bearer {token}"))
@@ -60,11 +61,11 @@ impl Asker<'_> {
         }
         match self.credentials {
             Credentials::None => Err(self.refused(what).into()),
-            Credentials::Identity(_) => {
-                Err(self.challenge_error("it wants a password, and the Docker configuration has an identity token"))
-            }
-            Credentials::Password { user, password } => basic(user, password)
-                .ok_or_else(|| self.challenge_error("the password in the Docker configuration cannot be sent")),
+            Credentials::Identity(_) => Err(self
+                .challenge_error("it wants a password, and the Docker configuration has an identity token")),
+            Credentials::Password { user, password } => basic(user, password).ok_or_else(|| {
+                self.challenge_error("the password in the Docker configuration cannot be sent")
+            }),
         }
     }
 

@@ -85,11 +85,8 @@ impl<'a> Client<'a> {
         }
         let setup = |error: reqwest::Error| RegistryError::Setup { why: root_cause(&error) };
         let http = builder.build().map_err(setup)?;
-        let registry = if loopback {
-            loopback_url(&http, request).await?
-        } else {
-            address("https", request)?
-        };
+        let registry =
+            if loopback { loopback_url(&http, request).await? } else { address("https", request)? };
         Ok(Self { request, http, registry, credentials, authorization: None })
     }
 
@@ -120,22 +117,36 @@ impl<'a> Client<'a> {
         let mut attempts = Attempts::new(self.request, &what);
         loop {
             let attempt = tokio::time::timeout(time, self.try_manifest(wanted, size, &what)).await;
-            match attempt.unwrap_or_else(|_| Err(Problem::Again(format!("it took more than {} s", time.as_secs())))) {
+            match attempt
+                .unwrap_or_else(|_| Err(Problem::Again(format!("it took more than {} s", time.as_secs()))))
+            {
                 Ok(fetched) => return Ok(fetched),
                 Err(problem) => attempts.failed(problem, progress).await?,
             }
         }
     }
 
-    async fn try_manifest(&mut self, wanted: &str, size: Option<u64>, what: &str) -> Result<Fetched, Problem> {
+    async fn try_manifest(
+        &mut self,
+        wanted: &str,
+        size: Option<u64>,
+        what: &str,
+    ) -> Result<Fetched, Problem> {
         let accept = IMAGE_TYPES.iter().chain(&INDEX_TYPES).copied().collect::<Vec<_>>().join(", ");
         let response = self.get(&format!("manifests/{wanted}"), &accept, what).await?;
-        let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let header = |name: &str| {
+            response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
+        };
         let (content_type, said) = (header(CONTENT_TYPE.as_str()), header(CONTENT_DIGEST));
         let bytes = read_bounded(response, self.request.limits.manifest_bytes, what, self.host()).await?;
         let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         if let Some(expected) = size.filter(|size| *size != length) {
-            return Err(RegistryError::Size { what: what.to_owned(), expected, actual: format!("has {length}") }.into());
+            return Err(RegistryError::Size {
+                what: what.to_owned(),
+                expected,
+                actual: format!("has {length}"),
+            }
+            .into());
         }
         let digest = Digest::of(&bytes);
         for expected in [Some(wanted), said.as_deref()].into_iter().flatten().filter_map(Digest::parse) {
@@ -243,7 +254,8 @@ impl<'a> Client<'a> {
             if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
                 return Ok(response);
             }
-            let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
+            let location =
+                response.headers().get(LOCATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
             url = self.next(&url, location).map_err(|why| self.redirect_error(what, why))?;
         }
         Err(self.redirect_error(what, "it was sent on too often"))
@@ -281,7 +293,9 @@ impl<'a> Client<'a> {
             StatusCode::UNAUTHORIZED if self.is_challenge(&response) => self.asker().refused(&what),
             StatusCode::FORBIDDEN => RegistryError::Forbidden { host, what },
             StatusCode::NOT_FOUND => RegistryError::NotFound { host, what },
-            StatusCode::TOO_MANY_REQUESTS => RegistryError::RateLimited { host, when: when(retry_after(&response)) },
+            StatusCode::TOO_MANY_REQUESTS => {
+                RegistryError::RateLimited { host, when: when(retry_after(&response)) }
+            }
             status if status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT => {
                 return Err(Problem::Again(format!("it answered {}", status.as_u16())));
             }
@@ -306,7 +320,11 @@ impl<'a> Attempts<'a> {
     }
 
     /// Returns after a pause if another attempt is to be made.
-    async fn failed(&mut self, problem: Problem, progress: &mut dyn FnMut(Event<'_>)) -> Result<(), RegistryError> {
+    async fn failed(
+        &mut self,
+        problem: Problem,
+        progress: &mut dyn FnMut(Event<'_>),
+    ) -> Result<(), RegistryError> {
         let why = match problem {
             Problem::Fatal(error) => return Err(error),
             Problem::Again(why) => why,
@@ -334,7 +352,8 @@ pub(super) async fn read_bounded(
     what: &str,
     host: &str,
 ) -> Result<Vec<u8>, Problem> {
-    let too_large = |size: String| Problem::Fatal(RegistryError::TooLarge { what: what.to_owned(), size, limit });
+    let too_large =
+        |size: String| Problem::Fatal(RegistryError::TooLarge { what: what.to_owned(), size, limit });
     if let Some(length) = response.content_length().filter(|length| *length > limit) {
         return Err(too_large(length.to_string()));
     }
@@ -368,34 +387,41 @@ pub(super) fn broken(error: &reqwest::Error, host: &str) -> Problem {
     })
 }
 
+/// What is behind an error. What an I/O error wraps is not its source, but the source of what it wraps is.
+fn behind<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
+    match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        Some(wrapped) => Some(wrapped),
+        None => error.source(),
+    }
+}
+
 /// The innermost reason, which alone names no address.
 fn root_cause(error: &reqwest::Error) -> String {
-    let mut cause: &dyn Error = error;
-    while let Some(inner) = cause.source() {
+    let Some(mut cause) = error.source() else { return "the request cannot be sent".to_owned() };
+    while let Some(inner) = behind(cause) {
         cause = inner;
     }
-    if cause.is::<reqwest::Error>() { "the request cannot be sent".to_owned() } else { cause.to_string() }
+    cause.to_string()
 }
 
 /// Why the other side's certificate does not hold, if that is what failed.
 fn certificate_problem(error: &reqwest::Error) -> Option<&'static str> {
-    let mut cause: Option<&(dyn Error + 'static)> = error.source();
+    let mut cause = error.source();
     while let Some(error) = cause {
-        // An I/O error that wraps another is not its source.
-        let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        let tls = error.downcast_ref::<rustls::Error>().or_else(|| wrapped?.downcast_ref::<rustls::Error>());
-        if let Some(rustls::Error::InvalidCertificate(why)) = tls {
+        if let Some(rustls::Error::InvalidCertificate(why)) = error.downcast_ref() {
             return Some(match why {
                 CertificateError::UnknownIssuer => "no certificate authority of this system has signed it",
                 CertificateError::Expired | CertificateError::ExpiredContext { .. } => "it has expired",
-                CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => "it is not valid yet",
+                CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+                    "it is not valid yet"
+                }
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
                     "it was made for another name"
                 }
                 _ => "it does not hold",
             });
         }
-        cause = error.source();
+        cause = behind(error);
     }
     None
 }

@@ -62,7 +62,9 @@ impl DockerConfig {
         let Some(text) = read(path)? else { return Ok(Credentials::None) };
         match docker_credential::get_credential_from_reader(text.as_slice(), reference.login()) {
             Ok(DockerCredential::IdentityToken(token)) => Ok(Credentials::Identity(token)),
-            Ok(DockerCredential::UsernamePassword(user, password)) => Ok(Credentials::Password { user, password }),
+            Ok(DockerCredential::UsernamePassword(user, password)) => {
+                Ok(Credentials::Password { user, password })
+            }
             Err(error) => refusal(error, path, reference),
         }
     }
@@ -73,7 +75,9 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, RegistryError> {
     let refused = |why: String| RegistryError::Credentials { path: path.to_owned(), why };
     let file = match File::open(path) {
         Ok(file) => file,
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(None),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(None);
+        }
         Err(error) => return Err(refused(error.to_string())),
     };
     let mut bytes = Vec::new();
@@ -103,16 +107,17 @@ fn refusal(
             let name = helper.strip_prefix("docker-credential-").unwrap_or(&helper).to_owned();
             Err(RegistryError::Helper { name, host, why: "it failed" })
         }
-        CredentialRetrievalError::HelperCommunicationError => {
-            Err(broken("the credential helper that it names for this registry cannot be started; install it, or log in again"))
-        }
-        CredentialRetrievalError::MalformedHelperResponse => {
-            Err(broken("the credential helper that it names for this registry answers something else than credentials"))
-        }
+        CredentialRetrievalError::HelperCommunicationError => Err(broken(
+            "the credential helper that it names for this registry cannot be started; install it, or log in again",
+        )),
+        CredentialRetrievalError::MalformedHelperResponse => Err(broken(
+            "the credential helper that it names for this registry answers something else than credentials",
+        )),
         CredentialRetrievalError::ConfigReadError | CredentialRetrievalError::ConfigNotFound => {
             Err(broken("it is not the JSON that Docker writes"))
         }
-        CredentialRetrievalError::CredentialDecodingError | CredentialRetrievalError::CredentialMismatchError => {
+        CredentialRetrievalError::CredentialDecodingError
+        | CredentialRetrievalError::CredentialMismatchError => {
             Err(broken("its entry for this registry is damaged; log in again with `docker login`"))
         }
     }
@@ -201,16 +206,31 @@ mod tests {
     fn no_file_and_no_entry_mean_nobody() {
         let reference = "localhost:5000/a".parse().expect("a reference");
         assert_eq!(DockerConfig::none().find(&reference).expect("none"), Credentials::None);
-        assert_eq!(DockerConfig::file("/nonexistent/config.json").find(&reference).expect("none"), Credentials::None);
-        assert_eq!(DockerConfig::file("/dev/null/config.json").find(&reference).expect("none"), Credentials::None);
+        assert_eq!(
+            DockerConfig::file("/nonexistent/config.json").find(&reference).expect("none"),
+            Credentials::None
+        );
+        assert_eq!(
+            DockerConfig::file("/dev/null/config.json").find(&reference).expect("none"),
+            Credentials::None
+        );
         assert_eq!(find("{}", "localhost:5000/a").expect("none"), Credentials::None);
     }
 
     #[test]
     fn a_damaged_file_is_an_error_that_says_no_secret() {
-        for text in ["", "[]", "nonsense-secret", r#"{"auths":{"localhost:5000":{"auth":"!secret"}}}"#, r#"{"auths":{"localhost:5000":{"auth":"c2VjcmV0"}}}"#] {
+        for text in [
+            "",
+            "[]",
+            "nonsense-secret",
+            r#"{"auths":{"localhost:5000":{"auth":"!secret"}}}"#,
+            r#"{"auths":{"localhost:5000":{"auth":"c2VjcmV0"}}}"#,
+        ] {
             let message = find(text, "localhost:5000/a").expect_err(text).to_string();
-            assert!(message.contains("config.json") && !message.contains("secret") && !message.contains("c2Vj"), "{message}");
+            assert!(
+                message.contains("config.json") && !message.contains("secret") && !message.contains("c2Vj"),
+                "{message}"
+            );
         }
         let endless = DockerConfig::file("/dev/zero").find(&"localhost/a".parse().expect("a reference"));
         assert!(endless.expect_err("too large").to_string().contains("more than"));
@@ -226,7 +246,8 @@ mod tests {
 
     #[test]
     fn credentials_are_not_shown() {
-        let shown = format!("{:?} {:?}", password("me", "secret"), Credentials::Identity("secret".to_owned()));
+        let shown =
+            format!("{:?} {:?}", password("me", "secret"), Credentials::Identity("secret".to_owned()));
         assert!(!shown.contains("secret"), "{shown}");
     }
 }

@@ -34,7 +34,9 @@ pub enum RegistryError {
         why: &'static str,
     },
     /// A transfer did not come to its end.
-    #[error("{what} could not be fetched from {host} in {attempts} attempts: {why}; check the network and the registry, then try again")]
+    #[error(
+        "{what} could not be fetched from {host} in {attempts} attempts: {why}; check the network and the registry, then try again"
+    )]
     Interrupted {
         /// What was being fetched.
         what: String,
@@ -46,7 +48,9 @@ pub enum RegistryError {
         why: String,
     },
     /// The registry wants to know who asks.
-    #[error("{host} gives {what} to nobody unknown: log in with `docker login {host}`, and check the name: many registries answer so for images that do not exist")]
+    #[error(
+        "{host} gives {what} to nobody unknown: log in with `docker login {host}`, and check the name: many registries answer so for images that do not exist"
+    )]
     LoginNeeded {
         /// Which registry.
         host: String,
@@ -54,7 +58,9 @@ pub enum RegistryError {
         what: String,
     },
     /// The registry does not accept the user's credentials.
-    #[error("{host} refuses the credentials in the Docker configuration ({who}) for {what}: log in again with `docker login {host}`")]
+    #[error(
+        "{host} refuses the credentials in the Docker configuration ({who}) for {what}: log in again with `docker login {host}`"
+    )]
     CredentialsRefused {
         /// Which registry.
         host: String,
@@ -80,7 +86,9 @@ pub enum RegistryError {
         what: String,
     },
     /// Too many requests.
-    #[error("{host} allows no more requests for now (429): try again {when}; some registries allow more to users who log in")]
+    #[error(
+        "{host} allows no more requests for now (429): try again {when}; some registries allow more to users who log in"
+    )]
     RateLimited {
         /// Which host.
         host: String,
@@ -116,7 +124,9 @@ pub enum RegistryError {
         why: &'static str,
     },
     /// The bytes are not those that the manifest or the reference names.
-    #[error("{what} is not what it should be: its digest is {actual}; the registry is broken or not honest, do not use the image")]
+    #[error(
+        "{what} is not what it should be: its digest is {actual}; the registry is broken or not honest, do not use the image"
+    )]
     Digest {
         /// What was fetched, with the digest it should have.
         what: String,
@@ -170,7 +180,9 @@ pub enum RegistryError {
         why: String,
     },
     /// The image does not exist for this machine.
-    #[error("{reference} is not made for {wanted}; it is made for {available}: choose one with --arch, or another image")]
+    #[error(
+        "{reference} is not made for {wanted}; it is made for {available}: choose one with --arch, or another image"
+    )]
     NoPlatform {
         /// Which image.
         reference: String,
@@ -188,7 +200,9 @@ pub enum RegistryError {
         why: String,
     },
     /// A program that keeps the user's credentials failed.
-    #[error("docker-credential-{name} gave no credentials for {host}: {why}; `echo {host} | docker-credential-{name} get` shows more")]
+    #[error(
+        "docker-credential-{name} gave no credentials for {host}: {why}; `echo {host} | docker-credential-{name} get` shows more"
+    )]
     Helper {
         /// The program's name behind `docker-credential-`.
         name: String,

@@ -12,15 +12,11 @@ use super::Request;
 use super::error::RegistryError;
 
 /// Media types of one image's manifest.
-pub(super) const IMAGE_TYPES: [&str; 2] = [
-    "application/vnd.oci.image.manifest.v1+json",
-    "application/vnd.docker.distribution.manifest.v2+json",
-];
+pub(super) const IMAGE_TYPES: [&str; 2] =
+    ["application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json"];
 /// Media types of a list of images, one for each platform.
-pub(super) const INDEX_TYPES: [&str; 2] = [
-    "application/vnd.oci.image.index.v1+json",
-    "application/vnd.docker.distribution.manifest.list.v2+json",
-];
+pub(super) const INDEX_TYPES: [&str; 2] =
+    ["application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"];
 /// Media types of a container image's configuration; other configurations belong to charts, signatures and the like.
 const CONFIG_TYPES: [&str; 2] =
     ["application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"];
@@ -162,7 +158,11 @@ impl Parsed {
         let refused = |why: &str| RegistryError::Document { what: what.to_owned(), why: why.to_owned() };
         // What the parser says of a place is enough; what stands there is the registry's text.
         let document: Document = serde_json::from_slice(bytes).map_err(|error| {
-            refused(&format!("it is not what a manifest should be (line {}, column {})", error.line(), error.column()))
+            refused(&format!(
+                "it is not what a manifest should be (line {}, column {})",
+                error.line(),
+                error.column()
+            ))
         })?;
         let content_type = content_type.map(|value| value.split(';').next().unwrap_or(value).trim());
         let said = document.media_type.as_deref().or(content_type).unwrap_or_default();
@@ -194,18 +194,23 @@ pub(super) struct Index;
 
 impl Index {
     /// Chooses the image for the platform. Of several the plainest variant, else the first.
-    pub(super) fn choose(manifests: &[Described], request: &Request<'_>) -> Result<Descriptor, RegistryError> {
+    pub(super) fn choose(
+        manifests: &[Described],
+        request: &Request<'_>,
+    ) -> Result<Descriptor, RegistryError> {
         let wanted = request.platform;
         let fits: Vec<&Described> = manifests
             .iter()
             .filter(|entry| {
                 entry.platform().as_ref().is_some_and(|platform| {
-                    platform.os().to_string() == "linux" && platform.architecture().to_string() == wanted.architecture()
+                    platform.os().to_string() == "linux"
+                        && platform.architecture().to_string() == wanted.architecture()
                 })
             })
             .collect();
-        let variant =
-            |entry: &Described| entry.platform().as_ref().and_then(|platform| platform.variant().clone()).unwrap_or_default();
+        let variant = |entry: &Described| {
+            entry.platform().as_ref().and_then(|platform| platform.variant().clone()).unwrap_or_default()
+        };
         let chosen = fits
             .iter()
             .find(|entry| wanted.plain_variants().contains(&variant(entry).as_str()))
@@ -276,7 +281,11 @@ impl Image {
         }
         let limits = request.limits;
         if manifest.layers.len() > limits.layers {
-            return Err(RegistryError::TooManyLayers { reference, count: manifest.layers.len(), limit: limits.layers });
+            return Err(RegistryError::TooManyLayers {
+                reference,
+                count: manifest.layers.len(),
+                limit: limits.layers,
+            });
         }
         let config = Descriptor::check(&manifest.config, &reference)?;
         within(config.size, limits.config_bytes, || format!("the configuration of {reference}"))?;
@@ -322,7 +331,11 @@ pub(super) fn check_config(bytes: &[u8], request: &Request<'_>) -> Result<(), Re
     let reference = request.reference.to_string();
     let config: ConfigPlatform = serde_json::from_slice(bytes).map_err(|error| RegistryError::Document {
         what: format!("the configuration of {reference}"),
-        why: format!("it names no architecture and system (line {}, column {})", error.line(), error.column()),
+        why: format!(
+            "it names no architecture and system (line {}, column {})",
+            error.line(),
+            error.column()
+        ),
     })?;
     if config.os == "linux" && config.architecture == request.platform.architecture() {
         return Ok(());

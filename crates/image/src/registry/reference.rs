@@ -119,7 +119,9 @@ impl FromStr for ImageReference {
             return Err(error("a / is missing behind the registry's address"));
         }
         let digest = parsed.digest().map(str::to_owned);
-        if digest.as_ref().is_some_and(|digest| !digest.starts_with("sha256:") || digest.bytes().any(|byte| byte.is_ascii_uppercase())) {
+        if digest.as_ref().is_some_and(|digest| {
+            !digest.starts_with("sha256:") || digest.bytes().any(|byte| byte.is_ascii_uppercase())
+        }) {
             return Err(error("only sha256 digests are supported, in lower case"));
         }
         Ok(Self {
@@ -177,10 +179,19 @@ mod tests {
 
     #[test]
     fn only_this_machine_is_loopback() {
-        for text in ["localhost:5000/a", "localhost/a", "127.0.0.1/a", "127.9.9.9:80/a", "[::1]:5000/a", "[::1]/a"] {
+        for text in
+            ["localhost:5000/a", "localhost/a", "127.0.0.1/a", "127.9.9.9:80/a", "[::1]:5000/a", "[::1]/a"]
+        {
             assert!(parse(text).is_loopback(), "{text}");
         }
-        for text in ["alpine", "localhost.example.com/a", "128.0.0.1:5000/a", "127.0.0.1.nip.io/a", "[::2]:5000/a", "10.0.0.1:5000/a"] {
+        for text in [
+            "alpine",
+            "localhost.example.com/a",
+            "128.0.0.1:5000/a",
+            "127.0.0.1.nip.io/a",
+            "[::2]:5000/a",
+            "10.0.0.1:5000/a",
+        ] {
             assert!(!parse(text).is_loopback(), "{text}");
         }
     }
@@ -188,8 +199,26 @@ mod tests {
     #[test]
     fn what_is_no_reference_is_refused() {
         for text in [
-            "", ":", "@", "a b", "Alpine/x", "alpine:", "alpine@", "alpine@sha256:00", "../etc", "a/../b", "http://localhost/a",
-            "user@localhost/a", "localhost:5000", "[::1]", "[::1]:5000", "[::1", "[x]/a", "a\nb", "alpine?x", "alpine#x",
+            "",
+            ":",
+            "@",
+            "a b",
+            "Alpine/x",
+            "alpine:",
+            "alpine@",
+            "alpine@sha256:00",
+            "../etc",
+            "a/../b",
+            "http://localhost/a",
+            "user@localhost/a",
+            "localhost:5000",
+            "[::1]",
+            "[::1]:5000",
+            "[::1",
+            "[x]/a",
+            "a\nb",
+            "alpine?x",
+            "alpine#x",
             "alpine@sha512:cf83e1357eefb8bdf1542850d66d8007d620e4050b5715dc83f4a921d36ce9ce47d0d13c5d85f2b0ff8318d2877eec2f63b931bd47417a81a538327af927da3e",
             "alpine@sha256:E3B0C44298FC1C149AFBF4C8996FB92427AE41E4649B934CA495991B7852B855",
         ] {

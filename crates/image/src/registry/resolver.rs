@@ -27,8 +27,12 @@ impl Resolve for Resolver {
                     made.get_or_init(|| new)
                 }
             };
-            let found: Vec<SocketAddr> =
-                resolver.lookup_ip(name.as_str()).await?.iter().map(|address| SocketAddr::new(address, 0)).collect();
+            let found: Vec<SocketAddr> = resolver
+                .lookup_ip(name.as_str())
+                .await?
+                .iter()
+                .map(|address| SocketAddr::new(address, 0))
+                .collect();
             Ok(Box::new(found.into_iter()) as Addrs)
         })
     }
