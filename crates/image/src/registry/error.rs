@@ -78,7 +78,7 @@ pub enum RegistryError {
         what: String,
     },
     /// There is no such image.
-    #[error("{host} has no {what} (404): check the repository and the tag")]
+    #[error("{host} does not have {what} (404): check the repository and the tag")]
     NotFound {
         /// Which host.
         host: String,
