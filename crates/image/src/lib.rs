@@ -10,6 +10,7 @@
 pub mod archive;
 pub mod builder;
 pub mod cpio;
+pub mod dockerfile;
 pub mod error;
 pub mod folder;
 pub mod kernel;

@@ -44,6 +44,15 @@ impl Platform {
         }
     }
 
+    /// True if this machine runs its programs without emulation.
+    #[must_use]
+    pub fn is_of_this_machine(self) -> bool {
+        match self {
+            Self::Amd64 => cfg!(target_arch = "x86_64"),
+            Self::Arm64 => cfg!(target_arch = "aarch64"),
+        }
+    }
+
     /// The variants that are the plainest form of the architecture.
     const fn plain_variants(self) -> [&'static str; 2] {
         match self {
