@@ -5,7 +5,6 @@
 //! Options: buildah(1) and buildah-build(1).
 
 use std::collections::VecDeque;
-use std::ffi::OsStr;
 use std::io::{self, BufRead, BufReader, PipeReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
@@ -141,6 +140,8 @@ impl Store {
         // No file system's support is needed for this driver, nor a kernel module.
         command.args(["--storage-driver", "vfs"]);
         command.env("TMPDIR", self.0.path());
+        // Its cache of where blobs were seen.
+        command.env("XDG_DATA_HOME", place("data"));
         for name in
             ["STORAGE_DRIVER", "STORAGE_OPTS", "BUILDAH_ISOLATION", "BUILDAH_LAYERS", "BUILDAH_FORMAT"]
         {
@@ -156,9 +157,9 @@ impl Drop for Store {
             return;
         }
         // Without root, the store has folders of the user's subordinate ids, which only a process among these may empty.
-        let _ = Command::new(BUILDAH)
-            .args(["unshare", "--"].map(OsStr::new))
-            .args(["rm", "-rf", "--"].map(OsStr::new))
+        let _ = self
+            .buildah()
+            .args(["unshare", "--", "rm", "-rf", "--"])
             .arg(self.0.path().join("root"))
             .arg(self.0.path().join("runroot"))
             .stdin(Stdio::null())

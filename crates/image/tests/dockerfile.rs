@@ -8,7 +8,8 @@
 )]
 
 use std::fs;
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use containers::tool;
@@ -89,14 +90,20 @@ fn a_folder_without_a_dockerfile_is_named() {
 }
 
 /// Builds in a process of its own, in whose environment the test changes something. Returns whether it worked and what it said.
-fn elsewhere(prepare: impl FnOnce(&mut Command)) -> (bool, String) {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", "the_other_process_of_a_test", "--nocapture", "--ignored"]);
-    prepare(&mut command);
-    let output = command.output().unwrap();
+fn elsewhere(program: &mut Command, context: &Path) -> (bool, String) {
+    let output = program
+        .args(["--exact", "the_other_process_of_a_test", "--nocapture", "--ignored"])
+        .env("TEST_CONTEXT", context)
+        .output()
+        .unwrap();
     let said =
         String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     (output.status.success(), said)
+}
+
+/// This test's own program.
+fn this() -> Command {
+    Command::new(std::env::current_exe().unwrap())
 }
 
 #[test]
@@ -115,12 +122,8 @@ fn nothing_of_a_build_stays_behind() {
     {
         let (context, temporary, home) =
             (context(dockerfile), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let (worked, said) = elsewhere(|command| {
-            command
-                .env("TEST_CONTEXT", context.path())
-                .env("TMPDIR", temporary.path())
-                .env("HOME", home.path());
-        });
+        let (worked, said) =
+            elsewhere(this().env("TMPDIR", temporary.path()).env("HOME", home.path()), context.path());
         assert_eq!(worked, works, "{said}");
         assert_eq!(fs::read_dir(temporary.path()).unwrap().count(), 0);
         assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0);
@@ -130,8 +133,47 @@ fn nothing_of_a_build_stays_behind() {
 #[test]
 fn without_buildah_the_user_is_told_what_to_do() {
     let (context, empty) = (context("FROM scratch\n"), tempfile::tempdir().unwrap());
-    let (worked, said) = elsewhere(|command| {
-        command.env("TEST_CONTEXT", context.path()).env("PATH", empty.path());
-    });
+    let (worked, said) = elsewhere(this().env("PATH", empty.path()), context.path());
     assert!(!worked && said.contains("install it") && said.contains("--oci"), "{said}");
+}
+
+/// The ids of Debian's nobody.
+const NOBODY: [&str; 5] = ["--reuid", "65534", "--regid", "65534", "--clear-groups"];
+
+#[test]
+fn no_root_is_needed_and_nothing_stays_behind_without_it() {
+    if !rustix::process::geteuid().is_root() {
+        // Then all other tests here do without.
+        return;
+    }
+    let unshared = Command::new("setpriv").args(NOBODY).args(["unshare", "--user", "true"]).status().unwrap();
+    if !unshared.success() {
+        println!(
+            "SKIPPED no_root_is_needed_and_nothing_stays_behind_without_it: users may make no user namespaces here"
+        );
+        return;
+    }
+    let dockerfile = "FROM scratch\nCOPY --chown=0:0 program /folder/program\n";
+    let (context, place) = (context(dockerfile), tempfile::tempdir().unwrap());
+    let (program, temporary) = (place.path().join("program"), place.path().join("temporary"));
+    fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    fs::create_dir(&temporary).unwrap();
+    std::os::unix::fs::chown(&temporary, Some(65534), Some(65534)).unwrap();
+    for folder in [place.path(), context.path()] {
+        fs::set_permissions(folder, PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    let home = tempfile::tempdir().unwrap();
+    std::os::unix::fs::chown(home.path(), Some(65534), Some(65534)).unwrap();
+
+    let mut other = Command::new("setpriv");
+    other
+        .args(NOBODY)
+        .arg(&program)
+        .env("TMPDIR", &temporary)
+        .env("HOME", home.path())
+        .env_remove("XDG_RUNTIME_DIR");
+    let (worked, said) = elsewhere(&mut other, context.path());
+    assert!(worked, "{said}");
+    let left: Vec<_> = fs::read_dir(&temporary).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(left, [] as [PathBuf; 0]);
 }
