@@ -50,7 +50,8 @@ impl Registry {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("config.yml");
         fs::write(&file, configuration(folder.path(), options)).expect("written");
-        let mut process = Command::new("docker-registry")
+        let program = tool::debian_tree("registry").join("usr/bin/docker-registry");
+        let mut process = Command::new(&program)
             .arg("serve")
             .arg(&file)
             .env("OTEL_TRACES_EXPORTER", "none")
@@ -58,7 +59,7 @@ impl Registry {
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
-            .unwrap_or_else(|error| panic!("docker-registry: {error}; tools/setup installs it"));
+            .unwrap_or_else(|error| panic!("{}: {error}", program.display()));
         let mut lines = BufReader::new(process.stderr.take().expect("a pipe")).lines().map_while(Result::ok);
         let host = lines
             .by_ref()

@@ -26,10 +26,14 @@ pub fn sha256sum(file: &Path) -> String {
     printed.split_whitespace().next().expect("a digest").to_owned()
 }
 
-/// A Debian root folder with Python: `usr/bin/python3` works in it. Made once from Debian's packages by `tools/python-root`, and kept in the
-/// project's cache; not to be changed.
+/// A Debian root folder with Python: `/usr/bin/python3` and `/bin/sh` work in it. In the project's cache; not to be changed.
 #[must_use]
 pub fn python_root() -> PathBuf {
-    let tool = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tools/python-root");
-    PathBuf::from(run(&mut Command::new(tool)).trim_end())
+    debian_tree("python")
+}
+
+/// A folder of unpacked Debian packages, from `tools/debian-tree`, which says what there is.
+pub(crate) fn debian_tree(name: &str) -> PathBuf {
+    let tool = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tools/debian-tree");
+    PathBuf::from(run(Command::new(tool).arg(name)).trim_end())
 }
