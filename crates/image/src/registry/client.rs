@@ -245,10 +245,10 @@ impl<'a> Client<'a> {
     async fn follow(&self, mut url: Url, accept: &str, what: &str) -> Result<Response, Problem> {
         for _ in 0..=self.request.limits.redirects {
             let mut request = self.http.get(url.clone()).header(ACCEPT, accept);
-            if url.origin() == self.registry.origin() {
-                if let Some(value) = &self.authorization {
-                    request = request.header(AUTHORIZATION, value.clone());
-                }
+            if let Some(value) =
+                self.authorization.as_ref().filter(|_| url.origin() == self.registry.origin())
+            {
+                request = request.header(AUTHORIZATION, value.clone());
             }
             let response = request.send().await.map_err(|error| broken(&error, self.host()))?;
             if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {

@@ -147,7 +147,7 @@ struct Document {
 #[derive(Debug)]
 pub(super) enum Parsed {
     /// The manifest of one image.
-    Image(Manifest),
+    Image(Box<Manifest>),
     /// A list of images for several platforms.
     Index(Vec<Described>),
 }
@@ -187,7 +187,7 @@ impl Parsed {
                     return Err(refused("it calls itself a list of images and is one image"));
                 }
                 let media_type = IMAGE_TYPES.iter().find(|known| **known == said).unwrap_or(&IMAGE_TYPES[0]);
-                Ok(Self::Image(Manifest { media_type: (*media_type).to_owned(), config, layers }))
+                Ok(Self::Image(Box::new(Manifest { media_type: (*media_type).to_owned(), config, layers })))
             }
             (Some(_), ..) => Err(refused("it is an image and a list of images at once")),
             (None, ..) => Err(refused(

@@ -7,9 +7,8 @@ use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
-use oci_spec::distribution::Reference;
-
 use super::error::RegistryError;
+use super::manifest::Digest;
 
 /// The registry that is meant where none is named.
 const DOCKER_HUB: &str = "docker.io";
@@ -17,6 +16,14 @@ const DOCKER_HUB: &str = "docker.io";
 const DOCKER_HUB_HOST: &str = "registry-1.docker.io";
 /// Under which name `docker login` keeps its credentials.
 const DOCKER_HUB_LOGIN: &str = "https://index.docker.io/v1/";
+/// Another name of it.
+const DOCKER_HUB_ALIAS: &str = "index.docker.io";
+/// Where its repositories of one word are.
+const DOCKER_HUB_LIBRARY: &str = "library/";
+/// Docker's longest repository.
+const MAX_REPOSITORY_BYTES: usize = 255;
+/// The longest tag (Distribution Specification, "Pulling manifests").
+const MAX_TAG_BYTES: usize = 128;
 /// The tag that is meant where none is named.
 const DEFAULT_TAG: &str = "latest";
 
@@ -67,11 +74,7 @@ impl ImageReference {
 
     /// True if the registry is on this machine, which alone may be spoken to without TLS, as Docker has it.
     pub(super) fn is_loopback(&self) -> bool {
-        let host = match self.registry.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-            Some((address, _)) => address,
-            None => self.registry.split_once(':').map_or(self.registry.as_str(), |(host, _)| host),
-        };
-        is_loopback_host(host)
+        is_loopback_host(split_port(&self.registry).0)
     }
 }
 
@@ -99,38 +102,84 @@ impl FromStr for ImageReference {
     type Err = RegistryError;
 
     fn from_str(text: &str) -> Result<Self, RegistryError> {
-        let error = |why: &str| RegistryError::Reference { text: text.to_owned(), why: why.to_owned() };
-        // The grammar of the library knows no IPv6 addresses: it reads the rest with another host in their place.
-        let (address, rest) = match text.strip_prefix('[') {
-            None => (None, text.to_owned()),
-            Some(inner) => {
-                let (address, rest) = inner.split_once(']').ok_or_else(|| error("a ] is missing"))?;
-                let address: Ipv6Addr =
-                    address.parse().map_err(|_| error("what stands in [ ] is no IPv6 address"))?;
-                (Some(address), format!("localhost{rest}"))
-            }
-        };
-        let parsed = Reference::from_str(&rest).map_err(|why| error(&why.to_string()))?;
-        let registry = match address {
-            None => parsed.registry().to_owned(),
-            Some(address) => parsed.registry().replacen("localhost", &format!("[{address}]"), 1),
-        };
-        if address.is_some() && parsed.registry() == DOCKER_HUB {
-            return Err(error("a / is missing behind the registry's address"));
-        }
-        let digest = parsed.digest().map(str::to_owned);
-        if digest.as_ref().is_some_and(|digest| {
-            !digest.starts_with("sha256:") || digest.bytes().any(|byte| byte.is_ascii_uppercase())
-        }) {
-            return Err(error("only sha256 digests are supported, in lower case"));
-        }
-        Ok(Self {
-            registry,
-            repository: parsed.repository().to_owned(),
-            tag: parsed.tag().map(str::to_owned),
-            digest,
-        })
+        parse(text).map_err(|why| RegistryError::Reference { text: text.to_owned(), why: why.to_owned() })
     }
+}
+
+fn parse(text: &str) -> Result<ImageReference, &'static str> {
+    let (rest, digest) = match text.split_once('@') {
+        None => (text, None),
+        Some((rest, digest)) => {
+            let digest = Digest::parse(digest)
+                .ok_or("what stands behind the @ is not sha256: and 64 digits in lower case")?;
+            (rest, Some(digest.to_string()))
+        }
+    };
+    // What stands before the first / is a registry if it cannot be the name of a user.
+    let (registry, path) = match rest.split_once('/') {
+        Some((first, path)) if first == "localhost" || first.contains(['.', ':', '[']) => (first, path),
+        _ => (DOCKER_HUB, rest),
+    };
+    let (path, tag) = match path.split_once(':') {
+        None => (path, None),
+        Some((path, tag)) if is_tag(tag) => (path, Some(tag.to_owned())),
+        Some(_) => return Err("the tag has letters that no tag has, or too many"),
+    };
+    if !is_registry(registry) {
+        return Err("what stands before the first / is no host with or without a port");
+    }
+    if !path.split('/').all(is_component) {
+        return Err(
+            "the repository has letters that no repository has: it is made of lower-case letters, digits and single . _ - between them",
+        );
+    }
+    let registry = if registry == DOCKER_HUB_ALIAS { DOCKER_HUB } else { registry };
+    let library = if registry == DOCKER_HUB && !path.contains('/') { DOCKER_HUB_LIBRARY } else { "" };
+    let repository = format!("{library}{path}");
+    if repository.len() > MAX_REPOSITORY_BYTES {
+        return Err("the repository has more than 255 letters");
+    }
+    let tag = tag.or_else(|| digest.is_none().then(|| DEFAULT_TAG.to_owned()));
+    Ok(ImageReference { registry: registry.to_owned(), repository, tag, digest })
+}
+
+/// Host and port; the host is a name or an address, one of IPv6 in brackets.
+fn is_registry(text: &str) -> bool {
+    let (host, port) = split_port(text);
+    let is_host = match host.strip_prefix('[') {
+        Some(rest) => rest.strip_suffix(']').is_some_and(|address| address.parse::<Ipv6Addr>().is_ok()),
+        None => host.split('.').all(|label| {
+            let inner = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+            !label.is_empty() && label.bytes().all(inner) && !label.starts_with('-') && !label.ends_with('-')
+        }),
+    };
+    let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok();
+    is_host && port.is_none_or(is_port)
+}
+
+/// The host, with brackets if it is an address of IPv6, and the port.
+fn split_port(registry: &str) -> (&str, Option<&str>) {
+    match registry.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (registry, None),
+    }
+}
+
+/// One part of a repository: letters and digits in groups, with `.`, `_`, `__` or any number of `-` between them.
+fn is_component(text: &str) -> bool {
+    let is_group = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let between = |separator: &str| {
+        matches!(separator, "" | "." | "_" | "__") || separator.bytes().all(|byte| byte == b'-')
+    };
+    let ends = [text.bytes().next(), text.bytes().next_back()];
+    ends.iter().all(|end| end.is_some_and(is_group))
+        && text.split(|letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit()).all(between)
+}
+
+/// One to 128 letters, digits, `_`, `.` and `-`; the last two not in front.
+fn is_tag(text: &str) -> bool {
+    let inner = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+    (1..=MAX_TAG_BYTES).contains(&text.len()) && text.bytes().all(inner) && !text.starts_with(['.', '-'])
 }
 
 #[cfg(test)]
@@ -156,6 +205,9 @@ mod tests {
             ("ghcr.io/a/b/c:v1.2", "ghcr.io/a/b/c:v1.2"),
             ("[::1]:5000/app:1", "[::1]:5000/app:1"),
             ("[::1]/app", "[::1]/app:latest"),
+            // As Docker reads it.
+            ("localhost:5000", "docker.io/library/localhost:5000"),
+            ("a.b/c__d/e--f/g.h_i:_T.a-g", "a.b/c__d/e--f/g.h_i:_T.a-g"),
         ] {
             assert_eq!(parse(text).to_string(), full, "{text}");
         }
@@ -197,6 +249,14 @@ mod tests {
     }
 
     #[test]
+    fn tags_and_repositories_have_a_longest() {
+        for (tag, repository, good) in [(128, 255, true), (129, 255, false), (128, 256, false)] {
+            let text = format!("localhost/{}:{}", "a".repeat(repository), "t".repeat(tag));
+            assert_eq!(text.parse::<ImageReference>().is_ok(), good, "{tag} {repository}");
+        }
+    }
+
+    #[test]
     fn what_is_no_reference_is_refused() {
         for text in [
             "",
@@ -211,7 +271,20 @@ mod tests {
             "a/../b",
             "http://localhost/a",
             "user@localhost/a",
-            "localhost:5000",
+            "localhost:port/a",
+            "localhost:65536/a",
+            "localhost:+1/a",
+            "a..b/c",
+            "-a.b/c",
+            "[::1]5000/a",
+            "a//b",
+            "/a",
+            "a/",
+            "a._b",
+            "a-/b",
+            "a___b",
+            "a:b/c",
+            "a:.b",
             "[::1]",
             "[::1]:5000",
             "[::1",
@@ -222,10 +295,6 @@ mod tests {
             "alpine@sha512:cf83e1357eefb8bdf1542850d66d8007d620e4050b5715dc83f4a921d36ce9ce47d0d13c5d85f2b0ff8318d2877eec2f63b931bd47417a81a538327af927da3e",
             "alpine@sha256:E3B0C44298FC1C149AFBF4C8996FB92427AE41E4649B934CA495991B7852B855",
         ] {
-            // Docker reads this one as an image of the hub called localhost.
-            if text == "localhost:5000" {
-                continue;
-            }
             assert!(text.parse::<ImageReference>().is_err(), "{text:?}");
         }
     }

@@ -35,7 +35,8 @@ impl Resolve for Resolver {
             let resolver = match made.get() {
                 Some(resolver) => resolver,
                 None => {
-                    let new = system_resolver().map_err(|error| LookupError::Configuration(error.to_string()))?;
+                    let new =
+                        system_resolver().map_err(|error| LookupError::Configuration(error.to_string()))?;
                     made.get_or_init(|| new)
                 }
             };

@@ -121,7 +121,10 @@ fn a_name_that_does_not_exist_is_said_so() {
     pull.limits.attempts = 1;
     pull.limits.connect_time = Duration::from_secs(5);
     let message = pull.fails("registry.invalid/a:1");
-    assert!(message.contains("the name registry.invalid") && message.contains("check the network"), "{message}");
+    assert!(
+        message.contains("the name registry.invalid") && message.contains("check the network"),
+        "{message}"
+    );
 }
 
 #[test]
