@@ -13,6 +13,7 @@ use rustix::process::geteuid;
 use thiserror::Error;
 
 use crate::registry::Platform;
+use crate::scratch::Scratch;
 
 /// The program.
 const BUILDAH: &str = "buildah";
@@ -124,12 +125,11 @@ fn follow(reader: PipeReader, line: &mut dyn FnMut(&str)) -> io::Result<Vec<Stri
 
 /// Where buildah keeps what it works on. It is gone with this value.
 #[derive(Debug)]
-struct Store(tempfile::TempDir);
+struct Store(Scratch);
 
 impl Store {
     fn new() -> Result<Self, DockerfileError> {
-        let folder = tempfile::Builder::new().prefix("enclave-build-").tempdir();
-        Ok(Self(folder.map_err(system("making a folder for its store"))?))
+        Scratch::new().map(Self).map_err(system("making a folder for its store"))
     }
 
     /// buildah with this store, whatever the user's own configuration says of stores.

@@ -16,3 +16,4 @@ pub mod folder;
 pub mod kernel;
 pub mod ramdisk;
 pub mod registry;
+pub mod scratch;
