@@ -10,7 +10,10 @@
 pub mod archive;
 pub mod builder;
 pub mod cpio;
+pub mod dockerfile;
 pub mod error;
 pub mod folder;
 pub mod kernel;
 pub mod ramdisk;
+pub mod registry;
+pub mod scratch;
