@@ -4,10 +4,14 @@
 mod attest;
 mod build;
 mod bzimage;
+mod diff;
 mod doctor;
 mod eif;
 mod enclaves;
+mod extract;
+mod newc;
 mod parser;
 mod pki;
 mod signed;
+mod signing;
 mod support;

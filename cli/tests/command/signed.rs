@@ -11,19 +11,23 @@ const SIGNATURE: u16 = 4;
 /// The protected header that says ES384, as a CBOR byte string.
 const PROTECTED: [u8; 5] = [0x44, 0xa1, 0x01, 0x38, 0x22];
 
-fn openssl(arguments: &[&str]) {
+pub(crate) fn openssl(arguments: &[&str]) {
     let output = Command::new("openssl").args(arguments).output().expect("openssl is installed");
     assert!(output.status.success(), "{output:?}");
 }
 
 /// A certificate and its key, both in PEM.
-struct Signer {
-    certificate: String,
-    key: String,
+pub(crate) struct Signer {
+    pub(crate) certificate: String,
+    pub(crate) key: String,
 }
 
 impl Signer {
-    fn new(user: &User, name: &str) -> Self {
+    pub(crate) fn new(user: &User, name: &str) -> Self {
+        Self::on_curve(user, name, "secp384r1")
+    }
+
+    pub(crate) fn on_curve(user: &User, name: &str, curve: &str) -> Self {
         let path = |end: &str| user.path(&format!("{name}.{end}")).to_str().unwrap().to_owned();
         let (certificate, key) = (path("pem"), path("key"));
         openssl(&[
@@ -32,7 +36,7 @@ impl Signer {
             "-newkey",
             "ec",
             "-pkeyopt",
-            "ec_paramgen_curve:secp384r1",
+            &format!("ec_paramgen_curve:{curve}"),
             "-nodes",
             "-sha384",
             "-days",
@@ -133,7 +137,7 @@ fn signed_image(user: &User, name: &str, section: &[u8]) -> String {
 }
 
 /// PCR 8 of a certificate: OpenSSL makes the DER, sha384sum the hashes.
-fn pcr8(user: &User, certificate: &str) -> (String, String) {
+pub(crate) fn pcr8(user: &User, certificate: &str) -> (String, String) {
     let der = user.path("signer.der").to_str().unwrap().to_owned();
     openssl(&["x509", "-in", certificate, "-outform", "DER", "-out", &der]);
     let content = hex::decode(sha384sum(Path::new(&der))).unwrap();
@@ -141,7 +145,7 @@ fn pcr8(user: &User, certificate: &str) -> (String, String) {
     (sha384sum(Path::new(&extended)), der)
 }
 
-fn sha384sum(file: &Path) -> String {
+pub(crate) fn sha384sum(file: &Path) -> String {
     let output = Command::new("sha384sum").arg(file).output().unwrap();
     String::from_utf8(output.stdout).unwrap()[..96].to_owned()
 }

@@ -9,11 +9,17 @@
 
 pub mod archive;
 pub mod builder;
+pub mod contents;
 pub mod cpio;
+
+pub mod diff;
 pub mod dockerfile;
 pub mod error;
+pub mod extract;
 pub mod folder;
 pub mod kernel;
+pub mod newc;
 pub mod ramdisk;
 pub mod registry;
 pub mod scratch;
+pub mod signing;

@@ -210,6 +210,6 @@ fn a_copy_of_awss_image_is_the_same_file() {
     let (path, _) = theirs(&folder, Some("p384"));
     let image = fs::read(&path).unwrap();
     let length = u64::try_from(image.len()).unwrap();
-    let copied = eif::writer::copy(image.as_slice(), length, std::io::Cursor::new(Vec::new())).unwrap();
+    let copied = eif::rewrite::copy(image.as_slice(), length, std::io::Cursor::new(Vec::new())).unwrap();
     assert_eq!(copied.output.into_inner(), image);
 }
