@@ -1,28 +1,26 @@
 //! `enclave eif describe|measure|verify`.
 
-use std::fs::File;
-use std::io::{self, Read};
 use std::path::Path;
 use std::time::SystemTime;
 
 use attestation::pcr::Measurements;
 use eif::describe::{Description, MeasurementReport, describe};
-use eif::load::{Loaded, measure};
+use eif::load::Loaded;
 use serde::Serialize;
 
 use crate::args::{EifCommand, EifFilesArgs, EifVerifyArgs, Format};
 use crate::error::{Failure, Result};
+use crate::image_file::measure;
 use crate::input;
 use crate::output::{self, Fields, printable};
-use crate::progress::Progress;
 
 pub(crate) fn eif(command: &EifCommand) -> Result<()> {
     match command {
         EifCommand::Describe(args) => {
-            print_each(args, |path| describe_file(path, read(path)?), DescribedFile::text)
+            print_each(args, |path| describe_file(path, measure(path)?), DescribedFile::text)
         }
         EifCommand::Measure(args) => {
-            print_each(args, |path| measured_file(path, &read(path)?), MeasuredFile::text)
+            print_each(args, |path| measured_file(path, &measure(path)?), MeasuredFile::text)
         }
         EifCommand::Verify(args) => verify_files(args),
     }
@@ -40,44 +38,6 @@ fn print_each<T: Serialize>(
         (format, _) => {
             output::print(format, &results, |all| all.iter().map(&text).collect::<Vec<_>>().join("\n"))
         }
-    }
-}
-
-/// Reads and measures one image, with progress.
-pub(crate) fn read(path: &Path) -> Result<Loaded> {
-    let failed = |error: io::Error| Failure::file("read the image", path, &error);
-    let file = File::open(path).map_err(failed)?;
-    let metadata = file.metadata().map_err(failed)?;
-    if !metadata.is_file() {
-        return Err(Failure::new(
-            format_args!("{} is not an ordinary file", path.display()),
-            "give an enclave image file (EIF), such as `enclave build` writes",
-        ));
-    }
-    let length = metadata.len();
-    let reader = Watched { inner: file, done: 0, length, progress: Progress::new("measuring") };
-    measure(reader, length).map_err(|error| {
-        Failure::new(
-            format_args!("{} is refused: {error}", path.display()),
-            "check that it is an enclave image file (EIF) and complete, or build it again",
-        )
-    })
-}
-
-/// A reader that shows how far it is.
-struct Watched<R> {
-    inner: R,
-    done: u64,
-    length: u64,
-    progress: Progress,
-}
-
-impl<R: Read> Read for Watched<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.inner.read(buffer)?;
-        self.done += count as u64;
-        self.progress.bytes(self.done, self.length);
-        Ok(count)
     }
 }
 
@@ -209,7 +169,7 @@ fn verify_files(args: &EifVerifyArgs) -> Result<()> {
     let required = args.require_signature.as_deref().map(input::signing_certificate).transpose()?;
     let now = SystemTime::now();
     let verify = |path: &Path| {
-        let image = read(path)?;
+        let image = measure(path)?;
         require_sound(path, &image)?;
         let mut measurements = image.measurements.clone();
         let signed = match &image.signature {
