@@ -7,6 +7,8 @@ mod bzimage;
 mod doctor;
 mod eif;
 mod enclaves;
+mod nitro_cli;
+mod nitro_cli_errors;
 mod parser;
 mod pki;
 mod signed;
