@@ -68,40 +68,15 @@ mod tests {
     use std::io::Write;
     use std::os::unix::fs::FileExt;
 
-    use eif::header::{HEADER_LEN, Header, SECTION_HEADER_LEN, SectionHeader};
+    use eif::header::{HEADER_LEN, Header};
 
     use super::bzimage::smallest_bzimage;
     use super::*;
+    use crate::sections::tests::image_of;
 
-    /// Golden vector A of the format: a kernel of 6 bytes, two ramdisks of 11.
+    /// An image with this kernel and two ramdisks of 11 bytes.
     fn image(kernel: &[u8]) -> File {
-        let mut file = tempfile::tempfile().unwrap();
-        let mut header = Header::decode(&header_bytes()).unwrap();
-        let sections: [(u16, &[u8]); 3] = [(1, kernel), (3, b"RAMDISK-ONE"), (3, b"RAMDISK-TWO")];
-        let mut offset = HEADER_LEN as u64;
-        header.section_count = 3;
-        for (index, (_, data)) in sections.iter().enumerate() {
-            header.section_offsets[index] = offset;
-            header.section_sizes[index] = data.len() as u64;
-            offset += (SECTION_HEADER_LEN + data.len()) as u64;
-        }
-        file.write_all(&header.encode()).unwrap();
-        for (code, data) in sections {
-            let section = SectionHeader { code, flags: 0, size: data.len() as u64 };
-            file.write_all(&section.encode()).unwrap();
-            file.write_all(data).unwrap();
-        }
-        file
-    }
-
-    fn header_bytes() -> [u8; HEADER_LEN] {
-        let mut bytes = [0; HEADER_LEN];
-        bytes[..8].copy_from_slice(b".eif\0\x04\0\0");
-        bytes[0x1b] = 3;
-        for (index, page) in [0x10, 0x11, 0x12].into_iter().enumerate() {
-            bytes[0x1c + index * 8 + 6] = page;
-        }
-        bytes
+        image_of(&[(1, kernel), (3, b"RAMDISK-ONE"), (3, b"RAMDISK-TWO")])
     }
 
     #[test]

@@ -92,3 +92,51 @@ fn section_at(image: &File, index: usize, offset: u64, size: u64) -> Result<Sect
     // The reader has found that header and data lie within the file.
     Ok(Section { kind, offset: offset.saturating_add(SECTION_HEADER_LEN as u64), size })
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::io::{Seek, Write};
+
+    use super::*;
+
+    /// A file with these sections, one behind the other, and nothing that needs a checksum.
+    pub(crate) fn image_of(sections: &[(u16, &[u8])]) -> File {
+        let mut header = vec![0; HEADER_LEN];
+        header[..8].copy_from_slice(b".eif\0\x04\0\0");
+        header[0x1b] = u8::try_from(sections.len()).unwrap();
+        let mut data = Vec::new();
+        for (index, (code, content)) in sections.iter().enumerate() {
+            let (offset, size) = ((HEADER_LEN + data.len()) as u64, content.len() as u64);
+            header[0x1c + 8 * index..][..8].copy_from_slice(&offset.to_be_bytes());
+            header[0x11c + 8 * index..][..8].copy_from_slice(&size.to_be_bytes());
+            data.extend(SectionHeader { code: *code, flags: 0, size }.encode());
+            data.extend(*content);
+        }
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&[header, data].concat()).unwrap();
+        file
+    }
+
+    #[test]
+    fn sections_are_read_up_to_the_limit_and_the_position_stays() {
+        let mut image = image_of(&[(1, b"KERNEL"), (5, b"{}"), (3, b"")]);
+        image.rewind().unwrap();
+        let sections = Sections::of(&image).unwrap();
+        assert_eq!(sections.iter().map(|section| section.size).collect::<Vec<_>>(), [6, 2, 0]);
+        let read = |limit| sections.read(&image, SectionKind::Metadata, limit).unwrap();
+        assert_eq!(read(2).unwrap(), b"{}");
+        assert!(read(1).unwrap_err().to_string().contains("at most 1"));
+        assert!(sections.read(&image, SectionKind::Signature, 9).is_none());
+        assert_eq!(image.stream_position().unwrap(), 0);
+    }
+
+    #[test]
+    fn what_is_not_put_together_as_an_image_is_refused() {
+        assert!(matches!(Sections::of(&image_of(&[(6, b"K")])), Err(ReadError::UnknownKind { code: 6, .. })));
+        let image = image_of(&[(1, b"KERNEL"), (3, b"R")]);
+        image.write_all_at(&[7], HEADER_LEN as u64 + 11).unwrap();
+        assert!(matches!(Sections::of(&image), Err(ReadError::SizeMismatch { table: 6, header: 7, .. })));
+        image.set_len(HEADER_LEN as u64 - 1).unwrap();
+        assert!(matches!(Sections::of(&image), Err(ReadError::Truncated { .. })));
+    }
+}
