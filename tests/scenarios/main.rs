@@ -17,4 +17,5 @@ mod contained;
 mod ends;
 mod faults;
 mod hostile;
+mod nitro_cli;
 mod vsock;

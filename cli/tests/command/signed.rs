@@ -51,6 +51,42 @@ impl Signer {
         Self { certificate, key }
     }
 
+    /// One whose certificate expired a day ago.
+    pub(crate) fn expired(user: &User, name: &str) -> Self {
+        let signer = Self::new(user, name);
+        let request = user.path(&format!("{name}.csr")).to_str().unwrap().to_owned();
+        openssl(&["req", "-new", "-key", &signer.key, "-subj", "/CN=signer", "-out", &request]);
+        let (key, certificate) = (&signer.key, &signer.certificate);
+        openssl(&[
+            "x509",
+            "-req",
+            "-in",
+            &request,
+            "-signkey",
+            key,
+            "-sha384",
+            "-days",
+            "-1",
+            "-out",
+            certificate,
+        ]);
+        signer
+    }
+
+    /// The golden image, signed as if its PCR 0 were this.
+    pub(crate) fn signed_image(&self, user: &User, name: &str, pcr0: &str) -> String {
+        signed_image(user, name, &self.section(user, pcr0))
+    }
+
+    /// The golden image with a signature of which one bit is wrong.
+    pub(crate) fn damaged_image(&self, user: &User, name: &str) -> String {
+        let mut section = self.section(user, PCR0);
+        // The last number is one of the signature's; 0 and 1 are as long as each other.
+        let last = section.len() - 1;
+        section[last] ^= 1;
+        signed_image(user, name, &section)
+    }
+
     /// The signature section over an image with this PCR 0.
     fn section(&self, user: &User, pcr0: &str) -> Vec<u8> {
         let mut payload = vec![0xa2];
@@ -154,7 +190,7 @@ pub(crate) fn sha384sum(file: &Path) -> String {
 fn a_signed_image_is_verified_and_its_signer_can_be_required() {
     let user = User::new();
     let signer = Signer::new(&user, "signer");
-    let image = signed_image(&user, "signed.eif", &signer.section(&user, PCR0));
+    let image = signer.signed_image(&user, "signed.eif", PCR0);
     let (pcr8, der) = pcr8(&user, &signer.certificate);
     for required in [&signer.certificate, &der] {
         let ran =
@@ -179,13 +215,9 @@ fn a_signed_image_is_verified_and_its_signer_can_be_required() {
 fn a_signature_that_does_not_hold_is_refused() {
     let user = User::new();
     let signer = Signer::new(&user, "signer");
-    let of_another_image = signed_image(&user, "a.eif", &signer.section(&user, &"ab".repeat(48)));
+    let of_another_image = signer.signed_image(&user, "a.eif", &"ab".repeat(48));
     let _ = user.run(&["eif", "verify", &of_another_image]).failed(&["a.eif", "abababab", PCR0]);
-    let mut section = signer.section(&user, PCR0);
-    // The last number is one of the signature's; 0 and 1 are as long as each other.
-    let last = section.len() - 1;
-    section[last] ^= 1;
-    let damaged = signed_image(&user, "b.eif", &section);
+    let damaged = signer.damaged_image(&user, "b.eif");
     let _ = user.run(&["eif", "verify", &damaged]).failed(&["b.eif", "signature"]);
     let shown = user.run(&["eif", "describe", &damaged]).succeeded().stdout;
     assert!(shown.contains("NOT VALID"), "{shown}");

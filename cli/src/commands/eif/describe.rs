@@ -8,14 +8,17 @@ use image::contents::Contents;
 use serde::Serialize;
 
 use super::files::RamdiskFiles;
-use super::{add_measurements, look_into, print_each, read};
+use super::{add_measurements, print_each};
 use crate::args::EifDescribeArgs;
 use crate::error::{Failure, Result};
+use crate::image_file;
 use crate::output::{Fields, printable};
 
 /// Describes each file.
 pub(super) fn describe(args: &EifDescribeArgs) -> Result<()> {
-    let describe = |path: &Path| describe_file(path, read(path)?, look_into(path, args.list_files)?);
+    let describe = |path: &Path| {
+        describe_file(path, image_file::measure(path)?, image_file::look_into(path, args.list_files)?)
+    };
     print_each(&args.images, describe, DescribedFile::text)
 }
 

@@ -9,9 +9,9 @@ use image::diff::{
 };
 use serde::Serialize;
 
-use super::{look_into, read};
 use crate::args::EifDiffArgs;
 use crate::error::Result;
+use crate::image_file;
 use crate::output::{self, plural, printable, tell};
 
 /// Exit status if the PCRs differ, as diff has it.
@@ -43,7 +43,7 @@ fn compare(args: &EifDiffArgs) -> Result<u8> {
 }
 
 fn image(path: &Path) -> Result<Image> {
-    let mut loaded = read(path)?;
+    let mut loaded = image_file::measure(path)?;
     if !loaded.checksum.matches() {
         tell(format_args!(
             "warning: the checksum of {} is wrong: it is damaged, and would not boot",
@@ -52,7 +52,7 @@ fn image(path: &Path) -> Result<Image> {
     }
     let certificate = loaded.signature.as_deref().map(eif::signature::first_entry);
     loaded.measurements.pcr8 = certificate.and_then(|entry| Some(entry.ok()?.certificate().ok()?.pcr8()));
-    Ok(Image { loaded, contents: look_into(path, true)? })
+    Ok(Image { loaded, contents: image_file::look_into(path, true)? })
 }
 
 #[derive(Debug, Serialize)]

@@ -9,9 +9,9 @@ use image::extract::{self, ExtractError, rootfs};
 use image::newc::Limits;
 use serde::Serialize;
 
-use super::open;
 use crate::args::EifExtractArgs;
 use crate::error::{Failure, Result, file_advice};
+use crate::image_file::open;
 use crate::output::{self, Fields, plural, printable, tell};
 
 /// Bytes written at a time.

@@ -14,9 +14,10 @@ use eif::sign::to_be_signed;
 use serde::{Serialize, Serializer};
 
 use super::sign::sign_failure;
-use super::{add_measurements, print_each, read, refused, require_sound};
+use super::{add_measurements, print_each, refused, require_sound};
 use crate::args::EifMeasureArgs;
 use crate::error::{Failure, Result};
+use crate::image_file;
 use crate::input;
 use crate::output::{Fields, printable};
 
@@ -33,7 +34,7 @@ pub(super) fn measure(args: &EifMeasureArgs) -> Result<()> {
         ));
     }
     let expected = |path: &Path| {
-        let mut measured = MeasuredFile::new(path, &read(path)?)?;
+        let mut measured = MeasuredFile::new(path, &image_file::measure(path)?)?;
         if let Some(certificate) = &certificate {
             measured.add_to_be_signed(certificate, args.to_be_signed.as_deref())?;
         }
