@@ -30,6 +30,7 @@ mod placement;
 mod progress;
 mod rootfs;
 mod sections;
+mod signing;
 mod terminal;
 mod time;
 

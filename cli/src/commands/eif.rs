@@ -5,7 +5,7 @@ mod diff;
 mod extract;
 mod files;
 mod measure;
-pub(super) mod sign;
+mod sign;
 mod verify;
 
 use std::path::Path;

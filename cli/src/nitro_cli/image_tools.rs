@@ -2,18 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use eif::sign::Signer;
+use image::signing::{self, Signature};
 use serde_json::Value;
 
 use super::codes::Code;
 use super::error::{Error, Result};
-
-/// What an image is signed with: files in PEM.
-#[derive(Debug)]
-#[expect(dead_code, reason = "this version does not sign")]
-pub(super) struct Signer {
-    pub(super) certificate: PathBuf,
-    pub(super) key: PathBuf,
-}
 
 /// What build-enclave is asked for.
 #[derive(Debug)]
@@ -55,10 +49,8 @@ pub(super) fn build(order: &BuildOrder) -> Result<()> {
 ///
 /// # Errors
 /// E60.
-pub(super) fn sign(image: &Path, _signer: &Signer) -> Result<()> {
-    Err(Error::new(
-        Code::EIF_SIGNING,
-        format_args!("signing is not supported in this version: {} was not changed", image.display()),
-        "sign it with AWS's nitro-cli: such signatures are read, verified and booted here",
-    ))
+pub(super) fn sign(image: &Path, signer: &Signer) -> Result<()> {
+    signing::write(image, image, Signature::Sign(signer))
+        .map(drop)
+        .map_err(|error| Error::new(Code::EIF_SIGNING, error, "check the image, the key and the certificate"))
 }

@@ -4,15 +4,17 @@ use std::fs::File;
 use std::path::Path;
 use std::time::SystemTime;
 
+use eif::sign::Signer;
+
 use super::args::{SignEifArgs, SigningArgs};
 use super::codes::Code;
 use super::describe_eif;
 use super::error::{Error, Result};
-use super::image_tools::{self, Signer};
+use super::image_tools;
 use super::output::{self, Measured};
 use super::run_settings::missing;
-use crate::input;
 use crate::output::tell;
+use crate::signing;
 
 /// What the name of a key in AWS's key management service begins with.
 const ARN: &str = "arn:";
@@ -32,7 +34,7 @@ pub(super) fn sign(args: &SignEifArgs) -> Result<()> {
     output::print(&Measured { measurements: describe_eif::description_of(image)?.measurements })
 }
 
-/// What to sign with, if anything: the key's file can be read, the certificate is one and valid now.
+/// What to sign with, if anything: key and certificate belong together, and the certificate is valid now.
 ///
 /// # Errors
 /// E60.
@@ -42,16 +44,9 @@ pub(super) fn signer(args: &SigningArgs) -> Result<Option<Signer>> {
     };
     refuse_key_service(key)?;
     File::open(key).map_err(|error| Error::file(key, "Open", &error).coded(Code::EIF_SIGNING))?;
-    let parsed =
-        input::signing_certificate(certificate).map_err(|failure| Error::of(Code::EIF_SIGNING, failure))?;
-    parsed.check_dates(SystemTime::now()).map_err(|error| {
-        Error::new(
-            Code::EIF_SIGNING,
-            format_args!("{} cannot sign now: {error}", certificate.display()),
-            "no enclave would boot such an image: have the certificate renewed",
-        )
-    })?;
-    Ok(Some(Signer { certificate: certificate.clone(), key: key.clone() }))
+    signing::signer(key, certificate, SystemTime::now())
+        .map(Some)
+        .map_err(|failure| Error::of(Code::EIF_SIGNING, failure))
 }
 
 fn refuse_key_service(key: &Path) -> Result<()> {

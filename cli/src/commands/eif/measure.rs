@@ -13,13 +13,13 @@ use eif::load::Loaded;
 use eif::sign::to_be_signed;
 use serde::{Serialize, Serializer};
 
-use super::sign::sign_failure;
 use super::{add_measurements, print_each, refused, require_sound};
 use crate::args::EifMeasureArgs;
 use crate::error::{Failure, Result};
 use crate::image_file;
 use crate::input;
 use crate::output::{Fields, printable};
+use crate::signing::sign_failure;
 
 /// Measures each file.
 pub(super) fn measure(args: &EifMeasureArgs) -> Result<()> {

@@ -1,16 +1,15 @@
 //! `enclave eif sign`: with a key, or with a signature made elsewhere; or the signature is taken out.
 
-use core::fmt;
 use std::path::Path;
 use std::time::SystemTime;
 
-use eif::sign::Signer;
 use image::signing::{self, Signature, Signed, SigningError};
 
 use super::measure::MeasuredFile;
 use crate::args::EifSignArgs;
 use crate::error::{Failure, Result, file_advice};
 use crate::output::{self, printable};
+use crate::signing::{sign_failure, signer};
 use crate::{input, output::tell};
 
 /// Signs the file in place, or to a new one.
@@ -42,28 +41,10 @@ pub(super) fn sign(args: &EifSignArgs) -> Result<()> {
     output::print(args.output.format, &MeasuredFile::of(output, signed.measurements), MeasuredFile::text)
 }
 
-/// A key and its certificate, checked before anything is written with them.
-///
-/// # Errors
-/// If one cannot be read or used, they do not belong together, or the certificate is not valid at `now`.
-pub(crate) fn signer(key: &Path, certificate: &Path, now: SystemTime) -> Result<Signer> {
-    let (key, certificate) = (input::signing_key(key)?, input::signing_certificate(certificate)?);
-    Signer::new(key, certificate, now).map_err(|error| sign_failure(&error))
-}
-
 fn write(file: &Path, output: &Path, signature: Signature<'_>) -> Result<Signed> {
     signing::write(file, output, signature).map_err(|error| match &error {
         SigningError::File { source, .. } => Failure::new(&error, file_advice(source)),
         SigningError::NotAFile(_) => Failure::new(&error, "give an enclave image file (EIF)"),
         SigningError::Image { .. } => sign_failure(&error),
     })
-}
-
-/// Many causes say themselves what to do, after a semicolon.
-pub(super) fn sign_failure(error: &impl fmt::Display) -> Failure {
-    let message = error.to_string();
-    match message.split_once("; ") {
-        Some((cause, advice)) => Failure::new(cause, advice),
-        None => Failure::new(message, "check the image, the key and the certificate"),
-    }
 }
