@@ -31,9 +31,7 @@ impl Sections {
     /// If the file cannot be read or is not put together as an image is.
     pub(crate) fn of(image: &File) -> Result<Self, ReadError> {
         let length = image.metadata().map_err(ReadError::Io)?.len();
-        let mut start = Vec::new();
-        let bytes = usize::try_from(length.min(HEADER_LEN as u64)).unwrap_or(HEADER_LEN);
-        start.resize(bytes, 0);
+        let mut start = vec![0; usize::try_from(length).unwrap_or(HEADER_LEN).min(HEADER_LEN)];
         image.read_exact_at(&mut start, 0).map_err(ReadError::Io)?;
         let reader = Reader::new(start.as_slice(), length)?;
         let sections = table(reader.header())

@@ -101,6 +101,11 @@ fn outputs_are_nitro_clis_and_both_fronts_see_the_enclave() {
         assert!(metadata[key].is_string(), "{key}: {metadata}");
     }
     assert_eq!(user.describe_all()[0]["EnclaveID"], id);
+    // Metadata that is none costs an enclave its metadata, not its place in the list.
+    fs::write(user.run_root().join(id).join("metadata.json"), "{").unwrap();
+    let without = user.nitro_cli(&["describe-enclaves", "--metadata"]).success();
+    assert_eq!(without.stdout, format!("{object}\n  }}\n]\n"));
+    assert!(without.stderr.starts_with("warning: no metadata of hello: "), "{without:#?}");
 
     let ended = user.nitro_cli(&["terminate-enclave", "--enclave-id", id]).success();
     let object = format!(

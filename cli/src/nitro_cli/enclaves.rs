@@ -70,13 +70,16 @@ impl Enclaves {
         self.running()?.into_iter().find(|enclave| which.is(enclave)).ok_or_else(|| {
             let next = "`nitro-cli describe-enclaves` lists those that run; `enclave describe` also shows how others ended";
             match which {
-                Which::Name(name) => {
-                    let cause = format_args!("No enclave matched the given name. {name:?} is not running").to_string();
-                    Error::new(Code::ENCLAVE_NAMING, cause, next)
-                }
-                Which::Id(id) => {
-                    Error::new(Code::SOCKET, format_args!("no enclave with the EnclaveID {id:?} is running"), next)
-                }
+                Which::Name(name) => Error::new(
+                    Code::ENCLAVE_NAMING,
+                    format_args!("No enclave matched the given name. {name:?} is not running"),
+                    next,
+                ),
+                Which::Id(id) => Error::new(
+                    Code::SOCKET,
+                    format_args!("no enclave with the EnclaveID {id:?} is running"),
+                    next,
+                ),
             }
         })
     }

@@ -226,6 +226,10 @@ fn e19_a_file_cannot_be_opened() {
         );
     }
     let _ = refused(run_file(&user, &folder), 19, "File operation failure. ", "not an ordinary file");
+    let file = user.file("a-file", "");
+    let words = ["run-enclave", "--cpu-count", "1", "--memory", "64", "--eif-path", &file];
+    let ran = Ran::of(user.nitro_cli(&words).env("ENCLAVE_RUN_DIR", &file));
+    let _ = refused(ran, 19, "File operation failure. ", "a-file");
     let _ = user.file("enclave.toml", "no such key = 1");
     let ran = run(&user, &["--cpu-count", "1", "--memory", "64"]);
     let _ = refused(ran, 19, "File operation failure. ", "enclave.toml");

@@ -130,7 +130,7 @@ fn lines(difference: &Difference) -> String {
             let version = |version: &Option<String>| version.clone().unwrap_or_else(|| "not told".to_owned());
             let (a, b) = (version(a), version(b));
             let note = if a == b { "the same version, built differently" } else { "" };
-            text.push_str(&format!("    version {}  {note}", change(&a, &b)).trim_end());
+            text.push_str(format!("    version {}  {note}", change(&a, &b)).trim_end());
             text.push('\n');
         }
         Some(Details::Text(Pair { a, b })) => {

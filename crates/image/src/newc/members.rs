@@ -148,7 +148,7 @@ impl<R: BufRead> Members<R> {
             match found.first() {
                 None if self.is_compressed() => self.leave_compressed(),
                 None => return Ok(false),
-                Some(b'0') if self.layer.taken() % ALIGNMENT != 0 => {
+                Some(b'0') if !self.layer.taken().is_multiple_of(ALIGNMENT) => {
                     return Err(NewcError::Unaligned(self.layer.taken()));
                 }
                 Some(b'0') => {
