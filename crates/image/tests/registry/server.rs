@@ -45,6 +45,8 @@ enum Body {
     Cut(u64, Vec<u8>),
     /// Announced with this length; after these bytes nothing comes, and the connection stays.
     Silent(u64, Vec<u8>),
+    /// So many zeros.
+    Zeros(u64),
     /// Without a length and without an end.
     Endless,
 }
@@ -73,6 +75,10 @@ impl Answer {
 
     pub(crate) fn silent(length: usize, bytes: &[u8]) -> Self {
         Self { body: Body::Silent(length as u64, bytes.to_vec()), ..Self::status(200) }
+    }
+
+    pub(crate) fn zeros(length: u64) -> Self {
+        Self { body: Body::Zeros(length), ..Self::status(200) }
     }
 
     pub(crate) fn endless() -> Self {
@@ -194,7 +200,7 @@ fn write(mut stream: &TcpStream, reader: &mut impl Read, answer: &Answer) -> std
     }
     let length = match &answer.body {
         Body::Whole(bytes) => Some(bytes.len() as u64),
-        Body::Cut(length, _) | Body::Silent(length, _) => Some(*length),
+        Body::Cut(length, _) | Body::Silent(length, _) | Body::Zeros(length) => Some(*length),
         Body::Endless => None,
     };
     if let Some(length) = length {
@@ -208,6 +214,7 @@ fn write(mut stream: &TcpStream, reader: &mut impl Read, answer: &Answer) -> std
             // Until the client has had enough.
             reader.read(&mut [0]).map(drop)
         }
+        Body::Zeros(length) => std::io::copy(&mut std::io::repeat(0).take(*length), &mut stream).map(drop),
         Body::Endless => loop {
             stream.write_all(&[b' '; 65536])?;
         },

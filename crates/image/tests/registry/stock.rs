@@ -155,7 +155,7 @@ fn certificates(folder: &Path) {
 }
 
 /// Pulls in a process of its own, whose environment alone says which authorities are trusted and who the user is.
-fn pull_elsewhere(reference: &str, environment: &[(&str, &str)]) -> Result<String, String> {
+pub(crate) fn pull_elsewhere(reference: &str, environment: &[(&str, &str)]) -> Result<String, String> {
     let output = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "stock::the_other_process_of_a_test", "--nocapture", "--ignored"])
         .env_remove("SSL_CERT_FILE")
@@ -169,13 +169,20 @@ fn pull_elsewhere(reference: &str, environment: &[(&str, &str)]) -> Result<Strin
     if output.status.success() { Ok(said) } else { Err(said + &String::from_utf8_lossy(&output.stderr)) }
 }
 
+/// The most memory that this process has had, in KiB: VmHWM of proc(5).
+fn peak_memory() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
 #[test]
 #[ignore = "part of other tests: pulls what its environment says"]
 fn the_other_process_of_a_test() {
     let Ok(reference) = std::env::var("TEST_REFERENCE") else { return };
     let credentials = image::registry::DockerConfig::of_user();
     match (Pull { credentials, ..Pull::default() }).run(&reference) {
-        Ok(got) => println!("pulled {}", got.pulled.pinned),
+        Ok(got) => println!("pulled {}\npeak memory in KiB: {}", got.pulled.pinned, peak_memory()),
         Err(error) => panic!("refused: {error}"),
     }
 }
