@@ -14,6 +14,8 @@ pub mod dockerfile;
 pub mod error;
 pub mod folder;
 pub mod kernel;
+pub mod platform;
 pub mod ramdisk;
+#[cfg(feature = "registry")]
 pub mod registry;
 pub mod scratch;

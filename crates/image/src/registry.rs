@@ -28,9 +28,9 @@ use std::path::Path;
 pub use credentials::DockerConfig;
 pub use error::RegistryError;
 pub use limits::Limits;
-pub use manifest::Platform;
 pub use reference::ImageReference;
 
+use crate::platform::Platform;
 use client::{Client, Fetched};
 use layout::Layout;
 use manifest::{Descriptor, Image, Index, Parsed};

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use image::registry::Platform;
+use image::platform::Platform;
 use serde_json::{Value, json};
 
 use crate::server::{Answer, Asked, CONFIG, INDEX, Image, LAYER, MANIFEST, Server, descriptor, digest};

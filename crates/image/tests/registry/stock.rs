@@ -6,7 +6,7 @@ use std::process::Command;
 
 use containers::registry::{Options, PASSWORD, USER};
 use containers::{Layout, Registry, tool};
-use image::registry::Platform;
+use image::platform::Platform;
 use serde_json::Value;
 use tempfile::TempDir;
 
