@@ -73,6 +73,13 @@ fn a_manifest_without_an_end_is_left_at_the_limit() {
 }
 
 #[test]
+fn headers_without_an_end_are_left() {
+    let server = Server::start(|_| Answer::endless_head());
+    let message = Pull::default().fails(&server.image("a:1"));
+    assert!(message.contains("the connection broke"), "{message}");
+}
+
+#[test]
 fn a_manifest_at_the_limit_is_read_and_one_byte_more_is_not() {
     let image = Image::new();
     let server = Server::start({

@@ -49,6 +49,8 @@ enum Body {
     Zeros(u64),
     /// Without a length and without an end.
     Endless,
+    /// Headers without an end.
+    EndlessHead,
 }
 
 impl Answer {
@@ -83,6 +85,10 @@ impl Answer {
 
     pub(crate) fn endless() -> Self {
         Self { body: Body::Endless, ..Self::status(200) }
+    }
+
+    pub(crate) fn endless_head() -> Self {
+        Self { body: Body::EndlessHead, ..Self::status(200) }
     }
 
     pub(crate) fn header(mut self, name: &str, value: impl Into<String>) -> Self {
@@ -201,10 +207,16 @@ fn write(mut stream: &TcpStream, reader: &mut impl Read, answer: &Answer) -> std
     let length = match &answer.body {
         Body::Whole(bytes) => Some(bytes.len() as u64),
         Body::Cut(length, _) | Body::Silent(length, _) | Body::Zeros(length) => Some(*length),
-        Body::Endless => None,
+        Body::Endless | Body::EndlessHead => None,
     };
     if let Some(length) = length {
         head += &format!("Content-Length: {length}\r\n");
+    }
+    if matches!(answer.body, Body::EndlessHead) {
+        stream.write_all(head.as_bytes())?;
+        loop {
+            stream.write_all(format!("X-More: {}\r\n", "x".repeat(1000)).as_bytes())?;
+        }
     }
     stream.write_all(format!("{head}\r\n").as_bytes())?;
     match &answer.body {
@@ -215,7 +227,7 @@ fn write(mut stream: &TcpStream, reader: &mut impl Read, answer: &Answer) -> std
             reader.read(&mut [0]).map(drop)
         }
         Body::Zeros(length) => std::io::copy(&mut std::io::repeat(0).take(*length), &mut stream).map(drop),
-        Body::Endless => loop {
+        Body::Endless | Body::EndlessHead => loop {
             stream.write_all(&[b' '; 65536])?;
         },
     }
