@@ -14,7 +14,7 @@ pub(crate) fn limits() -> Limits {
     Limits {
         attempts: 3,
         pause: Duration::from_millis(1),
-        stall_time: Duration::from_secs(2),
+        stall_time: Duration::from_secs(20),
         ..Limits::default()
     }
 }

@@ -91,11 +91,13 @@ fn a_server_that_falls_silent_is_left() {
         }
     });
     let mut pull = Pull::default();
-    pull.limits.stall_time = Duration::from_millis(200);
+    // Long enough for the honest answers of a busy machine.
+    pull.limits.stall_time = Duration::from_secs(1);
+    pull.limits.attempts = 2;
     let began = Instant::now();
     let message = pull.fails(&server.image("a:1"));
     assert!(message.contains(&silent) && message.contains("nothing came for too long"), "{message}");
-    assert!(began.elapsed() >= 3 * pull.limits.stall_time, "each attempt waits that long");
+    assert!(began.elapsed() >= 2 * pull.limits.stall_time, "each attempt waits that long");
 }
 
 #[test]
