@@ -9,6 +9,8 @@
 //! [`reference`](mod@reference) says where an image is, [`credentials`] who asks for it, `client` speaks HTTP,
 //! `challenge` answers a registry that asks who we are, `manifest` chooses the platform, `layout` writes the result.
 //!
+//! What users are told of it, and why these libraries: docs/images.md.
+//!
 //! The asynchronous runtime that the HTTP library needs lives and ends within [`pull`].
 
 mod challenge;
