@@ -12,7 +12,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use rustix::process::geteuid;
 use thiserror::Error;
 
-use crate::registry::Platform;
+use crate::platform::Platform;
 use crate::scratch::Scratch;
 
 /// The program.

@@ -11,7 +11,6 @@ pub mod archive;
 pub mod builder;
 pub mod contents;
 pub mod cpio;
-
 pub mod diff;
 pub mod dockerfile;
 pub mod error;
@@ -19,7 +18,9 @@ pub mod extract;
 pub mod folder;
 pub mod kernel;
 pub mod newc;
+pub mod platform;
 pub mod ramdisk;
+#[cfg(feature = "registry")]
 pub mod registry;
 pub mod scratch;
 pub mod signing;

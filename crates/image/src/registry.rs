@@ -9,6 +9,8 @@
 //! [`reference`](mod@reference) says where an image is, [`credentials`] who asks for it, `client` speaks HTTP,
 //! `challenge` answers a registry that asks who we are, `manifest` chooses the platform, `layout` writes the result.
 //!
+//! What users are told of it, and why these libraries: docs/images.md.
+//!
 //! The asynchronous runtime that the HTTP library needs lives and ends within [`pull`].
 
 mod challenge;
@@ -28,9 +30,9 @@ use std::path::Path;
 pub use credentials::DockerConfig;
 pub use error::RegistryError;
 pub use limits::Limits;
-pub use manifest::Platform;
 pub use reference::ImageReference;
 
+use crate::platform::Platform;
 use client::{Client, Fetched};
 use layout::Layout;
 use manifest::{Descriptor, Image, Index, Parsed};

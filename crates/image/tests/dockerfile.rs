@@ -14,7 +14,7 @@ use std::process::Command;
 
 use containers::tool;
 use image::dockerfile::{self, DockerfileError, Request};
-use image::registry::Platform;
+use image::platform::Platform;
 use serde_json::Value;
 use tempfile::TempDir;
 

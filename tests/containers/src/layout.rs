@@ -14,6 +14,9 @@ pub struct Layout {
     folder: PathBuf,
 }
 
+/// What changes an image's root folder.
+pub type Step<'a> = &'a dyn Fn(&Path);
+
 impl Layout {
     /// The image's tag.
     pub const TAG: &'static str = "test";
@@ -22,20 +25,35 @@ impl Layout {
     /// `--config.entrypoint=/bin/app` (umoci-config(1)).
     #[must_use]
     pub fn by_umoci(roots: &[&Path], config: &[&str], into: &Path) -> Self {
+        let copies: Vec<_> = roots.iter().map(|root| |tree: &Path| copy_over(root, tree)).collect();
+        let steps: Vec<Step<'_>> = copies.iter().map(|copy| copy as Step<'_>).collect();
+        Self::by_umoci_in_steps(&steps, config, into)
+    }
+
+    /// The same with one layer for what each step changes in the image's root folder, which it is given: what a step removes becomes a
+    /// whiteout.
+    #[must_use]
+    pub fn by_umoci_in_steps(steps: &[Step<'_>], config: &[&str], into: &Path) -> Self {
         let layout = Self { folder: into.to_owned() };
-        let umoci = |arguments: &[&str]| {
-            tool::run(Command::new("umoci").args(arguments));
-        };
-        let image = layout.image();
-        umoci(&["init", "--layout", into.to_str().expect("a path in UTF-8")]);
+        let (image, scratch) = (layout.image(), tempfile::tempdir().expect("a folder"));
+        let bundle = scratch.path().join("bundle");
+        umoci(&["init", "--layout", text(into)]);
         umoci(&["new", "--image", &image]);
-        for root in roots {
-            umoci(&["insert", "--image", &image, root.to_str().expect("a path in UTF-8"), "/"]);
+        umoci(&[&["unpack", "--image", &image], rootless(), &[text(&bundle)]].concat());
+        for step in steps {
+            step(&bundle.join("rootfs"));
+            umoci(&["repack", "--refresh-bundle", "--image", &image, text(&bundle)]);
         }
         if !config.is_empty() {
             umoci(&[&["config", "--image", &image], config].concat());
         }
         layout
+    }
+
+    /// Adds `root` as a layer that umoci 0.4.7 does not finish: its archive lacks the last file's padding and the mark of its end, as
+    /// `umoci insert` leaves it. Docker accepts such layers.
+    pub fn insert_unfinished_layer(&self, root: &Path) {
+        umoci(&[&["insert", "--image", &self.image()], rootless(), &[text(root), "/"]].concat());
     }
 
     /// Made by buildah in the new folder `into`: `root` as one layer over nothing, and the configuration that these lines of a Dockerfile give.
@@ -52,16 +70,7 @@ impl Layout {
                 .arg(place("root"))
                 .arg("--runroot")
                 .arg(place("runroot"))
-                .args([
-                    "--storage-driver",
-                    "vfs",
-                    "build",
-                    "--quiet",
-                    "--isolation",
-                    "chroot",
-                    "--network",
-                    "none",
-                ])
+                .args(["--storage-driver", "vfs", "build", "--quiet", "--isolation", "chroot"])
                 .arg("--file")
                 .arg(&dockerfile)
                 .arg("--tag")
@@ -101,4 +110,22 @@ impl Layout {
     pub fn save_as_docker_archive(&self, name: &str, into: &Path) {
         tool::skopeo_copy(&[], &self.skopeo(), &format!("docker-archive:{}:{name}", into.display()));
     }
+}
+
+fn umoci(arguments: &[&str]) {
+    tool::run(Command::new("umoci").args(arguments));
+}
+
+/// umoci insists on root without it.
+fn rootless() -> &'static [&'static str] {
+    if rustix::process::geteuid().is_root() { &[] } else { &["--rootless"] }
+}
+
+fn copy_over(root: &Path, tree: &Path) {
+    // With its links, modes and dates.
+    tool::run(Command::new("cp").arg("-a").arg(root.join(".")).arg(tree));
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("a path in UTF-8")
 }

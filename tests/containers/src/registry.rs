@@ -3,8 +3,9 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 
 use tempfile::TempDir;
 
@@ -50,8 +51,9 @@ impl Registry {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("config.yml");
         fs::write(&file, configuration(folder.path(), options)).expect("written");
-        let program = tool::debian_tree("registry").join("usr/bin/docker-registry");
-        let mut process = Command::new(&program)
+        static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+        let program = PROGRAM.get_or_init(|| tool::debian_tree("registry").join("usr/bin/docker-registry"));
+        let mut process = Command::new(program)
             .arg("serve")
             .arg(&file)
             .env("OTEL_TRACES_EXPORTER", "none")

@@ -69,7 +69,7 @@ impl<'a> Client<'a> {
         let credentials = request.credentials.find(request.reference)?;
         let loopback = request.reference.is_loopback();
         let mut builder = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls::configuration()?)
+            .tls_backend_preconfigured(tls::configuration(!loopback)?)
             .dns_resolver(Arc::new(Resolver::default()))
             .user_agent(USER_AGENT)
             // Redirects are followed here, where it is seen what is sent along.

@@ -8,7 +8,8 @@ use serde_json::json;
 
 use super::error::RegistryError;
 use super::limits::Limits;
-use super::manifest::{Descriptor, Platform};
+use super::manifest::Descriptor;
+use crate::platform::Platform;
 
 /// A layout that is being written. It becomes one with [`Layout::finish`], which writes the index.
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use image::registry::Platform;
+use image::platform::Platform;
 use serde_json::{Value, json};
 
 use crate::server::{Answer, Asked, CONFIG, INDEX, Image, LAYER, MANIFEST, Server, descriptor, digest};
@@ -70,6 +70,13 @@ fn a_layer_without_an_end_is_left_at_the_size_of_the_manifest() {
 fn a_manifest_without_an_end_is_left_at_the_limit() {
     let message = with_instead(&Image::new(), "/manifests/", &Answer::endless());
     assert!(message.contains("more than 4194304"), "{message}");
+}
+
+#[test]
+fn headers_without_an_end_are_left() {
+    let server = Server::start(|_| Answer::endless_head());
+    let message = Pull::default().fails(&server.image("a:1"));
+    assert!(message.contains("the connection broke"), "{message}");
 }
 
 #[test]

@@ -45,8 +45,12 @@ enum Body {
     Cut(u64, Vec<u8>),
     /// Announced with this length; after these bytes nothing comes, and the connection stays.
     Silent(u64, Vec<u8>),
+    /// So many zeros.
+    Zeros(u64),
     /// Without a length and without an end.
     Endless,
+    /// Headers without an end.
+    EndlessHead,
 }
 
 impl Answer {
@@ -75,8 +79,16 @@ impl Answer {
         Self { body: Body::Silent(length as u64, bytes.to_vec()), ..Self::status(200) }
     }
 
+    pub(crate) fn zeros(length: u64) -> Self {
+        Self { body: Body::Zeros(length), ..Self::status(200) }
+    }
+
     pub(crate) fn endless() -> Self {
         Self { body: Body::Endless, ..Self::status(200) }
+    }
+
+    pub(crate) fn endless_head() -> Self {
+        Self { body: Body::EndlessHead, ..Self::status(200) }
     }
 
     pub(crate) fn header(mut self, name: &str, value: impl Into<String>) -> Self {
@@ -194,11 +206,17 @@ fn write(mut stream: &TcpStream, reader: &mut impl Read, answer: &Answer) -> std
     }
     let length = match &answer.body {
         Body::Whole(bytes) => Some(bytes.len() as u64),
-        Body::Cut(length, _) | Body::Silent(length, _) => Some(*length),
-        Body::Endless => None,
+        Body::Cut(length, _) | Body::Silent(length, _) | Body::Zeros(length) => Some(*length),
+        Body::Endless | Body::EndlessHead => None,
     };
     if let Some(length) = length {
         head += &format!("Content-Length: {length}\r\n");
+    }
+    if matches!(answer.body, Body::EndlessHead) {
+        stream.write_all(head.as_bytes())?;
+        loop {
+            stream.write_all(format!("X-More: {}\r\n", "x".repeat(1000)).as_bytes())?;
+        }
     }
     stream.write_all(format!("{head}\r\n").as_bytes())?;
     match &answer.body {
@@ -208,7 +226,8 @@ fn write(mut stream: &TcpStream, reader: &mut impl Read, answer: &Answer) -> std
             // Until the client has had enough.
             reader.read(&mut [0]).map(drop)
         }
-        Body::Endless => loop {
+        Body::Zeros(length) => std::io::copy(&mut std::io::repeat(0).take(*length), &mut stream).map(drop),
+        Body::Endless | Body::EndlessHead => loop {
             stream.write_all(&[b' '; 65536])?;
         },
     }

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use containers::registry::{Options, PASSWORD, USER};
 use containers::{Layout, Registry, tool};
-use image::registry::Platform;
+use image::platform::Platform;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -155,8 +155,13 @@ fn certificates(folder: &Path) {
 }
 
 /// Pulls in a process of its own, whose environment alone says which authorities are trusted and who the user is.
-fn pull_elsewhere(reference: &str, environment: &[(&str, &str)]) -> Result<String, String> {
-    let output = Command::new(std::env::current_exe().unwrap())
+pub(crate) fn pull_elsewhere(reference: &str, environment: &[(&str, &str)]) -> Result<String, String> {
+    pull_by(&mut Command::new(std::env::current_exe().unwrap()), reference, environment)
+}
+
+/// The same by another command, which runs this test's program.
+fn pull_by(command: &mut Command, reference: &str, environment: &[(&str, &str)]) -> Result<String, String> {
+    let output = command
         .args(["--exact", "stock::the_other_process_of_a_test", "--nocapture", "--ignored"])
         .env_remove("SSL_CERT_FILE")
         .env_remove("SSL_CERT_DIR")
@@ -169,13 +174,20 @@ fn pull_elsewhere(reference: &str, environment: &[(&str, &str)]) -> Result<Strin
     if output.status.success() { Ok(said) } else { Err(said + &String::from_utf8_lossy(&output.stderr)) }
 }
 
+/// The most memory that this process has had, in KiB: VmHWM of proc(5).
+fn peak_memory() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
 #[test]
 #[ignore = "part of other tests: pulls what its environment says"]
 fn the_other_process_of_a_test() {
     let Ok(reference) = std::env::var("TEST_REFERENCE") else { return };
     let credentials = image::registry::DockerConfig::of_user();
     match (Pull { credentials, ..Pull::default() }).run(&reference) {
-        Ok(got) => println!("pulled {}", got.pulled.pinned),
+        Ok(got) => println!("pulled {}\npeak memory in KiB: {}", got.pulled.pinned, peak_memory()),
         Err(error) => panic!("refused: {error}"),
     }
 }
@@ -230,4 +242,39 @@ fn the_environment_says_where_the_credentials_are() {
     let elsewhere = [("HOME", home_text), ("DOCKER_CONFIG", empty.path().to_str().unwrap())];
     let refused = pull_elsewhere(&reference, &elsewhere).unwrap_err();
     assert!(refused.contains("docker login"), "{refused}");
+}
+
+#[test]
+fn without_certificate_authorities_no_registry_elsewhere_is_asked() {
+    let empty = TempDir::new().unwrap();
+    let nothing = empty.path().join("nothing");
+    let refused = pull_elsewhere("registry.invalid/app:1", &[("SSL_CERT_FILE", nothing.to_str().unwrap())])
+        .unwrap_err();
+    assert!(refused.contains("no certificate authorities were found"), "{refused}");
+    assert!(refused.contains(nothing.to_str().unwrap()), "{refused}");
+}
+
+#[test]
+fn a_disk_that_is_full_is_said_so_and_nothing_stays_on_it() {
+    let (folder, temporary) = (tempfile::tempdir().unwrap(), TempDir::new().unwrap());
+    let large = folder.path().join("large");
+    fs::create_dir(&large).unwrap();
+    // gzip makes it no smaller.
+    tool::run(
+        Command::new("sh").args(["-c", "head -c 1000000 /dev/urandom >\"$0\""]).arg(large.join("file")),
+    );
+    let layout =
+        Layout::by_umoci(&[&large], &["--os=linux", "--architecture=amd64"], &folder.path().join("layout"));
+    let registry = Registry::start();
+    let reference = registry.push(&layout, "app:1");
+    // A limit on the size of files stands for a full disk: the write fails either way. 100 blocks are 51,200 bytes.
+    let mut limited = Command::new("sh");
+    limited
+        .args(["-c", "trap '' XFSZ; ulimit -f 100; exec \"$0\" \"$@\""])
+        .arg(std::env::current_exe().unwrap());
+    let refused =
+        pull_by(&mut limited, &reference, &[("TMPDIR", temporary.path().to_str().unwrap())]).unwrap_err();
+    assert!(refused.contains("cannot be written: File too large"), "{refused}");
+    assert!(refused.contains("blobs/sha256/"), "{refused}");
+    assert_eq!(fs::read_dir(temporary.path()).unwrap().count(), 0);
 }

@@ -5,7 +5,8 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use image::registry::{self, DockerConfig, Event, Limits, Platform, Pulled, RegistryError, Request};
+use image::platform::Platform;
+use image::registry::{self, DockerConfig, Event, Limits, Pulled, RegistryError, Request};
 use tempfile::TempDir;
 
 /// Limits that let a test fail quickly.
@@ -13,7 +14,7 @@ pub(crate) fn limits() -> Limits {
     Limits {
         attempts: 3,
         pause: Duration::from_millis(1),
-        stall_time: Duration::from_secs(2),
+        stall_time: Duration::from_secs(20),
         ..Limits::default()
     }
 }
