@@ -1,5 +1,6 @@
-//! Reading one enclave image file, with progress: measuring it, and looking at what is inside.
+//! Reading, measuring and looking into one enclave image file, with progress.
 
+use core::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -24,21 +25,13 @@ pub(crate) fn measure(path: &Path) -> Result<Loaded> {
 /// Looks at what is inside one image; without `files`, at kernel and command line alone.
 ///
 /// # Errors
-/// If it cannot be read or is no image.
+/// If it cannot be read or is no image. A ramdisk that cannot be read is told in its listing.
 pub(crate) fn look_into(path: &Path, files: bool) -> Result<Contents> {
     let (file, length) = open(path)?;
     let reader = Watched { inner: file, done: 0, length, progress: Progress::new("looking into it") };
     let contents =
         if files { contents::all(reader, length, Limits::default()) } else { contents::boot(reader, length) };
     contents.map_err(|error| unreadable(path, &error))
-}
-
-/// An image that cannot be read to its end.
-pub(crate) fn unreadable(path: &Path, error: &dyn core::fmt::Display) -> Failure {
-    Failure::new(
-        format_args!("{} is refused: {error}", path.display()),
-        "check that it is an enclave image file (EIF) and complete, or build it again",
-    )
 }
 
 /// An image file and its length.
@@ -56,6 +49,13 @@ pub(crate) fn open(path: &Path) -> Result<(File, u64)> {
         ));
     }
     Ok((file, metadata.len()))
+}
+
+fn unreadable(path: &Path, error: &dyn fmt::Display) -> Failure {
+    Failure::new(
+        format_args!("{} is refused: {error}", path.display()),
+        "check that it is an enclave image file (EIF) and complete, or build it again",
+    )
 }
 
 /// A reader that shows how far it is.

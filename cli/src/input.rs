@@ -7,7 +7,7 @@ use std::path::Path;
 use attestation::certificate::Certificate;
 use base64ct::{Base64, Base64Unpadded, Base64UrlUnpadded, Encoding};
 use eif::certificate::SigningCertificate;
-use eif::key::PrivateKey;
+use eif::private_key::PrivateKey;
 use zeroize::Zeroizing;
 
 use crate::error::{Failure, Result, file_advice};

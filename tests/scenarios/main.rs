@@ -18,4 +18,5 @@ mod ends;
 mod faults;
 mod hostile;
 mod nitro_cli;
+mod signed;
 mod vsock;

@@ -51,26 +51,42 @@ impl Signer {
         Self { certificate, key }
     }
 
-    /// One whose certificate expired a day ago.
-    pub(crate) fn expired(user: &User, name: &str) -> Self {
+    /// A certificate valid between these dates (`YYYYMMDDHHMMSSZ`).
+    pub(crate) fn valid(user: &User, name: &str, start: &str, end: &str) -> Self {
         let signer = Self::new(user, name);
-        let request = user.path(&format!("{name}.csr")).to_str().unwrap().to_owned();
-        openssl(&["req", "-new", "-key", &signer.key, "-subj", "/CN=signer", "-out", &request]);
-        let (key, certificate) = (&signer.key, &signer.certificate);
+        let request = user.path("request").to_str().unwrap().to_owned();
+        openssl(&["req", "-new", "-key", &signer.key, "-subj", "/CN=dated", "-out", &request]);
+        let database = user.file("database", "");
+        let folder = user.path("").to_str().unwrap().to_owned();
+        let settings = format!(
+            "[ca]\ndefault_ca=d\n[d]\ndatabase={database}\nnew_certs_dir={folder}\nrand_serial=yes\npolicy=p\n\
+             default_md=sha384\n[p]\ncommonName=supplied\n"
+        );
+        let settings = user.file("settings", settings);
         openssl(&[
-            "x509",
-            "-req",
+            "ca",
+            "-batch",
+            "-notext",
+            "-selfsign",
+            "-config",
+            &settings,
+            "-keyfile",
+            &signer.key,
             "-in",
             &request,
-            "-signkey",
-            key,
-            "-sha384",
-            "-days",
-            "-1",
+            "-startdate",
+            start,
+            "-enddate",
+            end,
             "-out",
-            certificate,
+            &signer.certificate,
         ]);
         signer
+    }
+
+    /// One whose certificate expired long ago.
+    pub(crate) fn expired(user: &User, name: &str) -> Self {
+        Self::valid(user, name, "20200101000000Z", "20210101000000Z")
     }
 
     /// The golden image, signed as if its PCR 0 were this.
@@ -190,7 +206,7 @@ pub(crate) fn sha384sum(file: &Path) -> String {
 fn a_signed_image_is_verified_and_its_signer_can_be_required() {
     let user = User::new();
     let signer = Signer::new(&user, "signer");
-    let image = signer.signed_image(&user, "signed.eif", PCR0);
+    let image = signed_image(&user, "signed.eif", &signer.section(&user, PCR0));
     let (pcr8, der) = pcr8(&user, &signer.certificate);
     for required in [&signer.certificate, &der] {
         let ran =
@@ -215,11 +231,52 @@ fn a_signed_image_is_verified_and_its_signer_can_be_required() {
 fn a_signature_that_does_not_hold_is_refused() {
     let user = User::new();
     let signer = Signer::new(&user, "signer");
-    let of_another_image = signer.signed_image(&user, "a.eif", &"ab".repeat(48));
+    let of_another_image = signed_image(&user, "a.eif", &signer.section(&user, &"ab".repeat(48)));
     let _ = user.run(&["eif", "verify", &of_another_image]).failed(&["a.eif", "abababab", PCR0]);
-    let damaged = signer.damaged_image(&user, "b.eif");
+    let mut section = signer.section(&user, PCR0);
+    // The last number is one of the signature's; 0 and 1 are as long as each other.
+    let last = section.len() - 1;
+    section[last] ^= 1;
+    let damaged = signed_image(&user, "b.eif", &section);
     let _ = user.run(&["eif", "verify", &damaged]).failed(&["b.eif", "signature"]);
     let shown = user.run(&["eif", "describe", &damaged]).succeeded().stdout;
     assert!(shown.contains("NOT VALID"), "{shown}");
     assert_ne!(golden(), fs::read(&damaged).unwrap());
+}
+
+#[test]
+fn a_certificate_that_is_not_valid_now_is_refused_with_its_dates() {
+    let user = User::new();
+    for (start, end, words) in [
+        ("20200101000000Z", "20210101000000Z", ["expired at Jan  1 00:00:00 2021 GMT", "sign the image"]),
+        ("20900101000000Z", "20910101000000Z", ["not valid before Jan  1 00:00:00 2090 GMT", "clock"]),
+    ] {
+        let signer = Signer::valid(&user, "dated", start, end);
+        let image = signed_image(&user, "dated.eif", &signer.section(&user, PCR0));
+        let _ = user.run(&["eif", "verify", &image]).failed(&[&["dated.eif"], &words[..]].concat());
+        let required = ["eif", "verify", &image, "--require-signature", &signer.certificate];
+        let _ = user.run(&required).failed(&words);
+        // The signature itself is good, and what it is over can be looked at.
+        let shown = user.run(&["eif", "describe", &image, "-o", "json"]).succeeded().json();
+        assert_eq!(shown["SignatureCheck"], true);
+    }
+}
+
+#[test]
+fn a_certificate_that_signs_no_images_is_refused() {
+    let user = User::new();
+    let signer = Signer::new(&user, "signer");
+    let other = Signer::on_curve(&user, "other", "prime256v1");
+    let of = |certificate: &str| Signer { certificate: certificate.to_owned(), key: signer.key.clone() };
+    let (key, rsa) = (user.path("rsa.key"), user.path("rsa.pem"));
+    let (key, rsa) = (key.to_str().unwrap(), rsa.to_str().unwrap());
+    openssl(&[
+        "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=x", "-keyout", key, "-out", rsa,
+    ]);
+    for (certificate, words) in
+        [(rsa, "key is RSA"), (&*other.certificate, "algorithm"), (&*signer.key, "PEM")]
+    {
+        let image = signed_image(&user, "a.eif", &of(certificate).section(&user, PCR0));
+        let _ = user.run(&["eif", "verify", &image]).failed(&["a.eif", words]);
+    }
 }

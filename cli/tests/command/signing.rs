@@ -1,7 +1,7 @@
 //! `eif sign` and what `eif measure` says for it: keys and certificates are OpenSSL's, which also stands for a hardware module.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, symlink};
+use std::os::unix::fs::{MetadataExt, chown, symlink};
 
 use crate::eif::{PCR0, golden};
 use crate::signed::{Signer, openssl, pcr8, sha384sum};
@@ -80,6 +80,25 @@ fn a_link_to_an_image_stays_one() {
     assert!(fs::symlink_metadata(user.path("link.eif")).unwrap().is_symlink());
     assert_ne!(fs::metadata(&image).unwrap().ino(), inode, "the old file is not written to");
     let _ = user.run(&["eif", "verify", &image, "--require-signature", &signer.certificate]).succeeded();
+}
+
+#[test]
+fn root_leaves_an_image_to_its_owner() {
+    if !rustix::process::geteuid().is_root() {
+        println!("SKIPPED root_leaves_an_image_to_its_owner: only root can give files away");
+        return;
+    }
+    let user = User::new();
+    let signer = Signer::new(&user, "signer");
+    let image = user.file("app.eif", golden());
+    chown(&image, Some(1234), Some(2345)).unwrap();
+    let _ = sign(&user, &image, &signer, &[]).succeeded();
+    let metadata = fs::metadata(&image).unwrap();
+    assert_eq!((metadata.uid(), metadata.gid()), (1234, 2345));
+    // A copy belongs to who makes it.
+    let copy = user.path("copy.eif").to_str().unwrap().to_owned();
+    let _ = sign(&user, &image, &signer, &["--output", &copy]).succeeded();
+    assert_eq!(fs::metadata(&copy).unwrap().uid(), 0);
 }
 
 #[test]
@@ -169,39 +188,6 @@ fn measure_prints_the_published_structure_to_sign_and_the_registers_of_a_host() 
     }
 }
 
-/// A certificate for a new key, valid between these dates (`YYYYMMDDHHMMSSZ`).
-fn dated(user: &User, name: &str, start: &str, end: &str) -> Signer {
-    let signer = Signer::new(user, name);
-    let request = user.path("request").to_str().unwrap().to_owned();
-    openssl(&["req", "-new", "-key", &signer.key, "-subj", "/CN=dated", "-out", &request]);
-    let database = user.file("database", "");
-    let folder = user.path("").to_str().unwrap().to_owned();
-    let settings = format!(
-        "[ca]\ndefault_ca=d\n[d]\ndatabase={database}\nnew_certs_dir={folder}\nrand_serial=yes\npolicy=p\n\
-         default_md=sha384\n[p]\ncommonName=supplied\n"
-    );
-    let settings = user.file("settings", settings);
-    openssl(&[
-        "ca",
-        "-batch",
-        "-notext",
-        "-selfsign",
-        "-config",
-        &settings,
-        "-keyfile",
-        &signer.key,
-        "-in",
-        &request,
-        "-startdate",
-        start,
-        "-enddate",
-        end,
-        "-out",
-        &signer.certificate,
-    ]);
-    signer
-}
-
 #[test]
 fn what_cannot_sign_is_refused_before_anything_is_written() {
     let user = User::new();
@@ -227,8 +213,8 @@ fn what_cannot_sign_is_refused_before_anything_is_written() {
     let (pkcs8, sec1) = (path("encrypted-pkcs8"), path("encrypted-sec1"));
     openssl(&["pkcs8", "-topk8", "-in", &signer.key, "-passout", "pass:x", "-out", &pkcs8]);
     openssl(&["ec", "-in", &signer.key, "-aes256", "-passout", "pass:x", "-out", &sec1]);
-    let ended = dated(&user, "ended", "20200101000000Z", "20210101000000Z");
-    let future = dated(&user, "future", "20900101000000Z", "20910101000000Z");
+    let ended = Signer::valid(&user, "ended", "20200101000000Z", "20210101000000Z");
+    let future = Signer::valid(&user, "future", "20900101000000Z", "20910101000000Z");
     let cases: [(&Signer, &[&str]); 10] = [
         (&with(&signer.key, &other.certificate), &["not that of the signing key", "made for this key"]),
         (&with(&signer.key, &rsa_certificate), &["certificate's key is RSA", "P-384"]),
@@ -279,7 +265,7 @@ fn a_full_disk_leaves_the_old_image_and_nothing_half() {
     );
     let mut shell = std::process::Command::new("sh");
     let ran = Ran::of(shell.args(["-c", &words]).env("HOME", user.path("home")));
-    let _ = ran.failed(&["app.eif", "cannot be written"]);
+    let _ = ran.failed(&["app.eif", "cannot be written", "file system"]);
     assert_eq!(names(&user), before);
     assert!(fs::read(&image).unwrap() == golden());
 }

@@ -18,6 +18,7 @@ pub mod key;
 pub mod load;
 pub mod measure;
 pub mod metadata;
+pub mod private_key;
 pub mod reader;
 pub mod rewrite;
 pub mod rules;

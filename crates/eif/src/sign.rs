@@ -13,7 +13,8 @@ use coset::{CborSerializable, CoseSign1, CoseSign1Builder, HeaderBuilder};
 use thiserror::Error;
 
 use crate::certificate::{CertificateError, SigningCertificate};
-use crate::key::{Algorithm, KeyError, PrivateKey, PublicKey};
+use crate::key::{Algorithm, PublicKey};
+use crate::private_key::{KeyError, PrivateKey};
 use crate::reader::as_u64;
 use crate::rules::MAX_SIGNATURE_SIZE;
 use crate::signature::{self, SignatureError, payload};

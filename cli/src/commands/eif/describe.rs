@@ -11,14 +11,12 @@ use super::files::RamdiskFiles;
 use super::{add_measurements, print_each};
 use crate::args::EifDescribeArgs;
 use crate::error::{Failure, Result};
-use crate::image_file;
+use crate::image_file::{look_into, measure};
 use crate::output::{Fields, printable};
 
 /// Describes each file.
 pub(super) fn describe(args: &EifDescribeArgs) -> Result<()> {
-    let describe = |path: &Path| {
-        describe_file(path, image_file::measure(path)?, image_file::look_into(path, args.list_files)?)
-    };
+    let describe = |path: &Path| describe_file(path, measure(path)?, look_into(path, args.list_files)?);
     print_each(&args.images, describe, DescribedFile::text)
 }
 

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::args::EifDiffArgs;
 use crate::error::Result;
-use crate::image_file;
+use crate::image_file::{look_into, measure};
 use crate::output::{self, plural, printable, tell};
 
 /// Exit status if the PCRs differ, as diff has it.
@@ -43,7 +43,7 @@ fn compare(args: &EifDiffArgs) -> Result<u8> {
 }
 
 fn image(path: &Path) -> Result<Image> {
-    let mut loaded = image_file::measure(path)?;
+    let mut loaded = measure(path)?;
     if !loaded.checksum.matches() {
         tell(format_args!(
             "warning: the checksum of {} is wrong: it is damaged, and would not boot",
@@ -52,7 +52,7 @@ fn image(path: &Path) -> Result<Image> {
     }
     let certificate = loaded.signature.as_deref().map(eif::signature::first_entry);
     loaded.measurements.pcr8 = certificate.and_then(|entry| Some(entry.ok()?.certificate().ok()?.pcr8()));
-    Ok(Image { loaded, contents: image_file::look_into(path, true)? })
+    Ok(Image { loaded, contents: look_into(path, true)? })
 }
 
 #[derive(Debug, Serialize)]
@@ -129,9 +129,8 @@ fn lines(difference: &Difference) -> String {
         Some(Details::Kernel(Pair { a, b })) => {
             let version = |version: &Option<String>| version.clone().unwrap_or_else(|| "not told".to_owned());
             let (a, b) = (version(a), version(b));
-            let note = if a == b { "the same version, built differently" } else { "" };
-            text.push_str(format!("    version {}  {note}", change(&a, &b)).trim_end());
-            text.push('\n');
+            let note = if a == b { ", built differently" } else { "" };
+            text.push_str(&format!("    version {}{note}\n", change(&a, &b)));
         }
         Some(Details::Text(Pair { a, b })) => {
             text.push_str(&format!("    A: {}\n    B: {}\n", value(a), value(b)));
@@ -200,7 +199,10 @@ fn group_lines(group: &[FileDifference]) -> String {
     let files = plural(group.len(), "file", "files");
     let mut text = String::new();
     if matches!(first.change, FileChange::Mtime | FileChange::Inode | FileChange::Links) && group.len() > 3 {
-        return format!("    {label} of {files}, first {}\n", file_line(first));
+        return format!(
+            "    {label} of {files} (often no more than what the others bring with them), first {}\n",
+            file_line(first)
+        );
     }
     text.push_str(&format!("    {label}: {files}\n"));
     for difference in group.iter().take(FILES_TOLD) {
@@ -213,7 +215,19 @@ fn file_line(difference: &FileDifference) -> String {
     let path = value(&difference.path);
     match &difference.values {
         None => path,
+        Some(Pair { a, b }) if difference.change == FileChange::Content => {
+            format!("{path}: {}", change(&short_hash(a), &short_hash(b)))
+        }
         Some(Pair { a, b }) => format!("{path}: {}", change(a, b)),
+    }
+}
+
+/// A hash is there to be seen to differ; JSON has all of it.
+fn short_hash(content: &str) -> String {
+    const MARK: &str = "SHA-384 ";
+    match content.split_once(MARK) {
+        Some((size, hash)) => format!("{size}{MARK}{}...", hash.get(..12).unwrap_or(hash)),
+        None => content.to_owned(),
     }
 }
 

@@ -16,16 +16,14 @@ use serde::{Serialize, Serializer};
 use super::{add_measurements, print_each, refused, require_sound};
 use crate::args::EifMeasureArgs;
 use crate::error::{Failure, Result};
-use crate::image_file;
-use crate::input;
 use crate::output::{Fields, printable};
-use crate::signing::sign_failure;
+use crate::{image_file, input, signing};
 
 /// Measures each file.
 pub(super) fn measure(args: &EifMeasureArgs) -> Result<()> {
     let certificate = args.sign_cert.as_deref().map(input::signing_certificate).transpose()?;
     if let Some(certificate) = &certificate {
-        certificate.check_dates(SystemTime::now()).map_err(|error| sign_failure(&error))?;
+        certificate.check_dates(SystemTime::now()).map_err(|error| signing::failure(&error))?;
     }
     if args.to_be_signed.is_some() && args.images.files.len() > 1 {
         return Err(Failure::new(
@@ -81,7 +79,7 @@ impl MeasuredFile {
 
     fn add_to_be_signed(&mut self, certificate: &SigningCertificate, output: Option<&Path>) -> Result<()> {
         let (algorithm, bytes) =
-            to_be_signed(&self.measurements.0.pcr0, certificate).map_err(|error| sign_failure(&error))?;
+            to_be_signed(&self.measurements.0.pcr0, certificate).map_err(|error| signing::failure(&error))?;
         if let Some(output) = output {
             fs::write(output, &bytes)
                 .map_err(|error| Failure::file("write what is to be signed to", output, &error))?;

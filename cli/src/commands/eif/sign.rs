@@ -1,16 +1,15 @@
 //! `enclave eif sign`: with a key, or with a signature made elsewhere; or the signature is taken out.
 
-use std::path::Path;
 use std::time::SystemTime;
 
-use image::signing::{self, Signature, Signed, SigningError};
+use image::signing::Signature;
 
 use super::measure::MeasuredFile;
 use crate::args::EifSignArgs;
-use crate::error::{Failure, Result, file_advice};
-use crate::output::{self, printable};
-use crate::signing::{sign_failure, signer};
-use crate::{input, output::tell};
+use crate::error::Result;
+use crate::input;
+use crate::output::{self, printable, tell};
+use crate::signing::{signer, write};
 
 /// Signs the file in place, or to a new one.
 pub(super) fn sign(args: &EifSignArgs) -> Result<()> {
@@ -39,12 +38,4 @@ pub(super) fn sign(args: &EifSignArgs) -> Result<()> {
     }
     tell(done);
     output::print(args.output.format, &MeasuredFile::of(output, signed.measurements), MeasuredFile::text)
-}
-
-fn write(file: &Path, output: &Path, signature: Signature<'_>) -> Result<Signed> {
-    signing::write(file, output, signature).map_err(|error| match &error {
-        SigningError::File { source, .. } => Failure::new(&error, file_advice(source)),
-        SigningError::NotAFile(_) => Failure::new(&error, "give an enclave image file (EIF)"),
-        SigningError::Image { .. } => sign_failure(&error),
-    })
 }

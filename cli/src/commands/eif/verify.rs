@@ -10,7 +10,7 @@ use super::measure::MeasuredFile;
 use super::{print_each, refused, require_sound};
 use crate::args::EifVerifyArgs;
 use crate::error::Result;
-use crate::image_file;
+use crate::image_file::measure;
 use crate::input;
 
 /// Verifies each file.
@@ -18,7 +18,7 @@ pub(super) fn verify(args: &EifVerifyArgs) -> Result<()> {
     let required = args.require_signature.as_deref().map(input::signing_certificate).transpose()?;
     let now = SystemTime::now();
     let verify = |path: &Path| {
-        let image = image_file::measure(path)?;
+        let image = measure(path)?;
         require_sound(path, &image)?;
         let mut measurements = image.measurements.clone();
         let signed = match &image.signature {

@@ -1,5 +1,8 @@
 //! An image of ours read by AWS's reader, and one of AWS's read by ours: the same registers, the same metadata.
 
+mod nitro_cli;
+mod signing;
+
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
