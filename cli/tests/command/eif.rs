@@ -12,9 +12,9 @@ const CRC: u32 = 0xA598_E4BC;
 // Computed with sha384sum from the sections' contents.
 pub(crate) const PCR0: &str =
     "501688b0181f09350c6c26ddaf67753f86d56e18ce4ed3311807ace73d90146b80bada418bac61e78d5d07a86f6f16fa";
-const PCR1: &str =
+pub(crate) const PCR1: &str =
     "d1c14ef97f2ec1d88858a54562275a1071f4cb51c4627e47bc6e72be68fefc15a0b15ca67dd1723478a5bcf1b77ed487";
-const PCR2: &str =
+pub(crate) const PCR2: &str =
     "f33eabf2c1c9c8488352690b8d9f5dded507ecfe30ea2d738e6f60c53adad8f499733128196224d78b0ae05b7be6544e";
 
 /// An image of version 4 with these flags, sections and checksum.

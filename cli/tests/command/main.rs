@@ -10,6 +10,8 @@ mod eif;
 mod enclaves;
 mod extract;
 mod newc;
+mod nitro_cli;
+mod nitro_cli_errors;
 mod parser;
 mod pki;
 mod signed;

@@ -84,6 +84,25 @@ impl Signer {
         signer
     }
 
+    /// One whose certificate expired long ago.
+    pub(crate) fn expired(user: &User, name: &str) -> Self {
+        Self::valid(user, name, "20200101000000Z", "20210101000000Z")
+    }
+
+    /// The golden image, signed as if its PCR 0 were this.
+    pub(crate) fn signed_image(&self, user: &User, name: &str, pcr0: &str) -> String {
+        signed_image(user, name, &self.section(user, pcr0))
+    }
+
+    /// The golden image with a signature of which one bit is wrong.
+    pub(crate) fn damaged_image(&self, user: &User, name: &str) -> String {
+        let mut section = self.section(user, PCR0);
+        // The last number is one of the signature's; 0 and 1 are as long as each other.
+        let last = section.len() - 1;
+        section[last] ^= 1;
+        signed_image(user, name, &section)
+    }
+
     /// The signature section over an image with this PCR 0.
     fn section(&self, user: &User, pcr0: &str) -> Vec<u8> {
         let mut payload = vec![0xa2];

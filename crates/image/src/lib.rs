@@ -15,10 +15,15 @@ pub mod builder;
 pub mod contents;
 pub mod cpio;
 pub mod diff;
+pub mod dockerfile;
 pub mod error;
 pub mod extract;
 pub mod folder;
 pub mod kernel;
 pub mod newc;
+pub mod platform;
 pub mod ramdisk;
+#[cfg(feature = "registry")]
+pub mod registry;
+pub mod scratch;
 pub mod signing;
