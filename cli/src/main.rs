@@ -24,7 +24,6 @@ mod paths;
 mod pki;
 mod placement;
 mod progress;
-mod rootfs;
 mod terminal;
 mod time;
 
