@@ -8,6 +8,7 @@ use std::os::unix::fs::FileExt;
 
 use eif::header::{HEADER_LEN, Header, SECTION_HEADER_LEN, SectionHeader, SectionKind};
 use eif::rules::MAX_KERNEL_SIZE;
+use eif::unpacked::{END_LEN, START_LEN, Unpacked};
 use enclave_hypervisor::arch::boot::Kernel;
 
 const MIB: u64 = 1 << 20;
@@ -19,6 +20,8 @@ pub(crate) struct Needs {
     total: u64,
     /// All ramdisks as they are in the image.
     ramdisks: u64,
+    /// What they unpack to.
+    unpacked: Unpacked,
 }
 
 impl Needs {
@@ -29,7 +32,7 @@ impl Needs {
         image.read_exact_at(&mut bytes, 0).ok()?;
         let header = Header::decode(&bytes).ok()?;
         let length = image.metadata().ok()?.len();
-        let (mut kernel, mut ramdisks) = (None, 0u64);
+        let (mut kernel, mut ramdisks, mut unpacked) = (None, 0u64, Unpacked::default());
         for (offset, size) in
             header.section_offsets.iter().zip(header.section_sizes).take(header.section_count.into())
         {
@@ -39,11 +42,14 @@ impl Needs {
             data.checked_add(size).filter(|end| *end <= length)?;
             match SectionKind::from_code(SectionHeader::decode(&section).code) {
                 Some(SectionKind::Kernel) => kernel = Some(read_kernel(image, data, size)?),
-                Some(SectionKind::Ramdisk) => ramdisks = ramdisks.checked_add(size)?,
+                Some(SectionKind::Ramdisk) => {
+                    ramdisks = ramdisks.checked_add(size)?;
+                    unpacked = unpacked.and(read_unpacked(image, data, size)?);
+                }
                 _ => {}
             }
         }
-        Some(Self { total: kernel?.memory_needed(ramdisks), ramdisks })
+        Some(Self { total: kernel?.memory_needed(ramdisks, unpacked.bytes), ramdisks, unpacked })
     }
 
     /// With less than this, in MiB, the image is refused; what the application itself uses comes on top.
@@ -53,9 +59,32 @@ impl Needs {
 
     /// Where the figure comes from, for people.
     pub(crate) fn explained(&self) -> String {
-        let ramdisks = mib(self.ramdisks);
-        format!("ramdisks of {ramdisks} MiB, packed and unpacked; the rest for the kernel")
+        let (packed, unpacked) = (mib(self.ramdisks), mib(self.unpacked.bytes));
+        if self.unpacked.at_least {
+            return format!(
+                "an estimate: ramdisks of {packed} MiB, of which one does not tell what it unpacks to; perhaps more is needed"
+            );
+        }
+        if self.ramdisks == self.unpacked.bytes {
+            return format!("ramdisks of {packed} MiB, packed and unpacked; the rest for the kernel");
+        }
+        format!("ramdisks of {packed} MiB that unpack to {unpacked} MiB; the rest for the kernel")
     }
+}
+
+fn read_unpacked(image: &File, data: u64, size: u64) -> Option<Unpacked> {
+    let (mut start, mut end) = ([0; START_LEN], [0; END_LEN]);
+    let small = usize::try_from(size).ok().and_then(|size| start.get_mut(..size.min(START_LEN)))?;
+    image.read_exact_at(small, data).ok()?;
+    let known = small.len();
+    let end = match size.checked_sub(END_LEN as u64) {
+        Some(at) => {
+            image.read_exact_at(&mut end, data.checked_add(at)?).ok()?;
+            end.as_slice()
+        }
+        None => &[],
+    };
+    Some(Unpacked::of(start.get(..known)?, end, size))
 }
 
 fn read_kernel(image: &File, data: u64, size: u64) -> Option<Kernel> {
@@ -86,9 +115,13 @@ mod tests {
 
     /// Golden vector A of the format: a kernel of 6 bytes, two ramdisks of 11.
     fn image(kernel: &[u8]) -> File {
+        image_with(kernel, b"RAMDISK-TWO")
+    }
+
+    fn image_with(kernel: &[u8], second: &[u8]) -> File {
         let mut file = tempfile::tempfile().unwrap();
         let mut header = Header::decode(&header_bytes()).unwrap();
-        let sections: [(u16, &[u8]); 3] = [(1, kernel), (3, b"RAMDISK-ONE"), (3, b"RAMDISK-TWO")];
+        let sections: [(u16, &[u8]); 3] = [(1, kernel), (3, b"07070100000"), (3, second)];
         let mut offset = HEADER_LEN as u64;
         header.section_count = 3;
         for (index, (_, data)) in sections.iter().enumerate() {
@@ -120,6 +153,23 @@ mod tests {
         let needs = Needs::of(&image(&smallest_bzimage())).unwrap();
         assert_eq!(needs.ramdisks, 22);
         assert!(needs.least_mib() > 20 + 16, "the kernel lies at 16 MiB and takes 20: {needs:?}");
+    }
+
+    #[test]
+    fn a_compressed_ramdisk_counts_as_what_it_unpacks_to() {
+        // A zstd frame of one segment whose header tells 64 MiB: RFC 8878, 3.1.1.1.
+        let zstd = [&[0x28, 0xb5, 0x2f, 0xfd, 0xa0][..], &(64_u32 << 20).to_le_bytes(), &[0; 16]].concat();
+        let plain = Needs::of(&image_with(&smallest_bzimage(), b"070701")).unwrap();
+        let compressed = Needs::of(&image_with(&smallest_bzimage(), &zstd)).unwrap();
+        assert_eq!(
+            compressed.least_mib() - plain.least_mib(),
+            128,
+            "its root takes at most half of the memory"
+        );
+        assert!(compressed.explained().contains("unpack to 65 MiB"), "{}", compressed.explained());
+        let unknown = Needs::of(&image_with(&smallest_bzimage(), b"BZh91AY")).unwrap();
+        assert!(unknown.explained().contains("estimate"), "{}", unknown.explained());
+        assert!(!plain.explained().contains("estimate"), "{}", plain.explained());
     }
 
     #[test]

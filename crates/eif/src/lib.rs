@@ -20,4 +20,5 @@ pub mod metadata;
 pub mod reader;
 pub mod rules;
 pub mod signature;
+pub mod unpacked;
 pub mod writer;

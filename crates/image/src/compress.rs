@@ -1,7 +1,7 @@
 //! Ramdisks compressed as Linux decompresses them at boot, the same bytes for the same content.
 //!
-//! Fixed levels, one thread, no date and no name. A zstd frame carries the size of its content and gzip its end, so that
-//! whoever boots the image knows how much memory unpacking takes.
+//! Fixed levels, one thread, no date and no name. Both formats carry the size of their content (gzip in its last bytes, so nothing
+//! follows them), from which whoever boots the image knows how much memory it takes: `eif::unpacked`.
 
 use std::io::{self, BufWriter, Write};
 
@@ -14,9 +14,6 @@ const ZSTD_LEVEL: i32 = 9;
 
 /// Level of gzip.
 const GZIP_LEVEL: flate2::Compression = flate2::Compression::new(6);
-
-/// Linux takes an archive that follows another only at a multiple of this, and skips zero bytes between them.
-const ALIGNMENT: u64 = 4;
 
 /// How ramdisks are stored. All kernels that this project builds can unpack each (`RD_GZIP`, `RD_ZSTD`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -36,8 +33,8 @@ pub struct Compressor<W: Write>(Encoder<W>);
 
 enum Encoder<W: Write> {
     None(BufWriter<W>),
-    Zstd(Box<zstd::stream::write::Encoder<'static, Counted<W>>>),
-    Gzip(Box<GzEncoder<Counted<W>>>),
+    Zstd(Box<zstd::stream::write::Encoder<'static, BufWriter<W>>>),
+    Gzip(Box<GzEncoder<BufWriter<W>>>),
 }
 
 impl<W: Write> core::fmt::Debug for Encoder<W> {
@@ -56,36 +53,31 @@ impl<W: Write> Compressor<W> {
     /// # Errors
     /// If the compressor cannot be set up.
     pub fn new(compression: Compression, length: u64, output: W) -> io::Result<Self> {
-        let counted = |output| Counted { output: BufWriter::with_capacity(256 << 10, output), written: 0 };
+        let output = BufWriter::with_capacity(256 << 10, output);
         Ok(Self(match compression {
-            Compression::None => Encoder::None(BufWriter::with_capacity(256 << 10, output)),
+            Compression::None => Encoder::None(output),
             Compression::Zstd => {
-                let mut encoder = zstd::stream::write::Encoder::new(counted(output), ZSTD_LEVEL)?;
+                let mut encoder = zstd::stream::write::Encoder::new(output, ZSTD_LEVEL)?;
                 encoder.include_contentsize(true)?;
                 encoder.include_checksum(true)?;
                 encoder.set_pledged_src_size(Some(length))?;
                 Encoder::Zstd(Box::new(encoder))
             }
-            Compression::Gzip => {
-                Encoder::Gzip(Box::new(GzBuilder::new().mtime(0).write(counted(output), GZIP_LEVEL)))
-            }
+            Compression::Gzip => Encoder::Gzip(Box::new(GzBuilder::new().mtime(0).write(output, GZIP_LEVEL))),
         }))
     }
 
-    /// Completes the stream and pads it, so that another archive can follow.
+    /// Completes the stream.
     ///
     /// # Errors
     /// If the output fails, or the length was not the one announced.
     pub fn finish(self) -> io::Result<()> {
-        let mut counted = match self.0 {
-            Encoder::None(mut output) => return output.flush(),
+        let mut output = match self.0 {
+            Encoder::None(output) => output,
             Encoder::Zstd(encoder) => encoder.finish()?,
             Encoder::Gzip(encoder) => encoder.finish()?,
         };
-        let padding = counted.written.wrapping_neg() % ALIGNMENT;
-        let zeros = [0; 4];
-        counted.output.write_all(zeros.get(..usize::try_from(padding).unwrap_or(0)).unwrap_or_default())?;
-        counted.output.flush()
+        output.flush()
     }
 }
 
@@ -101,23 +93,6 @@ impl<W: Write> Write for Compressor<W> {
     /// Does nothing: a flush in the middle would change what comes out.
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-struct Counted<W: Write> {
-    output: BufWriter<W>,
-    written: u64,
-}
-
-impl<W: Write> Write for Counted<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.output.write(bytes)?;
-        self.written = self.written.saturating_add(written as u64);
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.output.flush()
     }
 }
 
@@ -154,7 +129,7 @@ mod tests {
     #[test]
     fn gzip_itself_reads_it_and_it_holds_neither_date_nor_name() {
         let stored = compress(Compression::Gzip, &content(), 4096);
-        assert_eq!(stored.len() % 4, 0);
+        assert_eq!(stored[stored.len() - 4..], 300_001_u32.to_le_bytes());
         // RFC 1952: no flags, no date.
         assert_eq!(stored[..8], [0x1f, 0x8b, 8, 0, 0, 0, 0, 0]);
         let mut gzip = Command::new("gzip")
@@ -177,7 +152,6 @@ mod tests {
     #[test]
     fn a_zstd_frame_says_how_large_its_content_is() {
         let stored = compress(Compression::Zstd, &content(), 4096);
-        assert_eq!(stored.len() % 4, 0);
         assert_eq!(zstd::zstd_safe::get_frame_content_size(&stored).unwrap(), Some(300_001));
         let mut decoder = zstd::stream::read::Decoder::new(stored.as_slice()).unwrap().single_frame();
         let mut output = Vec::new();
