@@ -3,6 +3,7 @@
 
 mod attest;
 mod build;
+mod build_sources;
 mod bzimage;
 mod doctor;
 mod eif;
@@ -11,3 +12,7 @@ mod parser;
 mod pki;
 mod signed;
 mod support;
+
+/// Shared with the tests of the builder.
+#[path = "../../../crates/image/tests/support/mod.rs"]
+mod images;
