@@ -19,6 +19,8 @@ pub mod digest;
 pub mod error;
 pub mod extent;
 pub mod folder;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod kernel;
 pub mod layer;
 pub mod limits;
