@@ -38,6 +38,10 @@ impl Tar {
         let mut header = Header::new_ustar();
         header.set_entry_type(kind);
         header.set_mode(0o755);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_device_major(1).unwrap();
+        header.set_device_minor(3).unwrap();
         header.set_size(content.len() as u64);
         header.as_mut_bytes()[..name.len()].copy_from_slice(name.as_bytes());
         header.set_link_name_literal(link).unwrap();
@@ -78,7 +82,7 @@ fn write_seeds_of_layers() {
     let join = |layers: &[Tar]| corpus::join(&layers.iter().map(|layer| &layer.0).collect::<Vec<_>>());
     let lower = || tar().folder("usr/bin").symlink("bin", "usr/bin").file("bin/sh").file("gone");
     let pax =
-        [record("path", &"long/".repeat(50)), record("SCHILY.xattr.user.a", "x\n1"), record("uid", "70000")]
+        [record("path", &("long/".repeat(40) + "file")), record("SCHILY.xattr.user.a", "x\n1"), record("uid", "70000")]
             .concat();
     let seeds = [
         ("merged", join(&[lower(), tar().file("bin/app").file(".wh.gone").file("bin/.wh..wh..opq")])),
