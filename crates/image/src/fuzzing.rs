@@ -115,12 +115,13 @@ fn mended(archive: &[u8]) -> Vec<u8> {
     archive
 }
 
-/// Takes the packets of an input for the parts of an image: the index, three blobs, and the manifest of `docker save`. In
-/// each, `@2` stands for the digest of the third and `#2` for its length, so that changed blobs are still found. Returns
+/// Takes the packets of an input for the parts of an image: the index, the manifest of `docker save`, and blobs. In
+/// each, `@2` stands for the digest of the third part and `#2` for its length, so that changed blobs are still found; parts name later
+/// ones alone. Returns
 /// whether there is an image in it, read as layout and as Docker's archive.
 pub fn layout(input: &[u8]) -> (bool, bool) {
     let mut parts: Vec<Vec<u8>> = corpus::packets(input).take(8).map(<[u8]>::to_vec).collect();
-    parts.resize(5, Vec::new());
+    parts.resize(parts.len().max(2), Vec::new());
     for later in (1..parts.len()).rev() {
         let (digest, length) = (Digest::of(&parts[later]).hex(), parts[later].len().to_string());
         for part in parts.iter_mut() {
@@ -135,8 +136,8 @@ pub fn layout(input: &[u8]) -> (bool, bool) {
         archive.append_data(&mut header, name, bytes).expect("memory takes everything");
     };
     add("index.json".to_owned(), &parts[0]);
-    add("manifest.json".to_owned(), &parts[4]);
-    for part in &parts[1..] {
+    add("manifest.json".to_owned(), &parts[1]);
+    for part in &parts[2..] {
         add(format!("blobs/sha256/{}", Digest::of(part).hex()), part);
     }
     let file = memory_file(&archive.into_inner().expect("memory takes everything"));

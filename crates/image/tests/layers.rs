@@ -91,6 +91,17 @@ fn owners_modes_and_kinds_are_those_of_the_archive() {
 }
 
 #[test]
+fn empty_fields_are_zero_as_every_reader_takes_them() {
+    let layer = Tar::new()
+        .member(b"a", EntryType::Regular, b"x", |header| {
+            let fields = header.as_old_mut();
+            (fields.uid, fields.gid, fields.mode) = ([0; 8], [b' '; 8], [0; 8]);
+        })
+        .end();
+    assert_eq!(apply(&[layer]), ["a \"x\" 0 0:0"]);
+}
+
+#[test]
 fn whiteouts_hide_lower_layers_and_never_their_own() {
     let lower =
         Tar::new().folder("a").file("a/old", "1").folder("a/b").file("a/b/old", "2").file("gone", "3").end();

@@ -81,9 +81,12 @@ fn record(key: &str, value: &str) -> Vec<u8> {
 fn write_seeds_of_layers() {
     let join = |layers: &[Tar]| corpus::join(&layers.iter().map(|layer| &layer.0).collect::<Vec<_>>());
     let lower = || tar().folder("usr/bin").symlink("bin", "usr/bin").file("bin/sh").file("gone");
-    let pax =
-        [record("path", &("long/".repeat(40) + "file")), record("SCHILY.xattr.user.a", "x\n1"), record("uid", "70000")]
-            .concat();
+    let pax = [
+        record("path", &("long/".repeat(40) + "file")),
+        record("SCHILY.xattr.user.a", "x\n1"),
+        record("uid", "70000"),
+    ]
+    .concat();
     let seeds = [
         ("merged", join(&[lower(), tar().file("bin/app").file(".wh.gone").file("bin/.wh..wh..opq")])),
         (
@@ -134,42 +137,50 @@ fn parts(parts: &[Value]) -> Vec<u8> {
 #[ignore = "writes the seeds of the corpus anew"]
 fn write_seeds_of_layouts() {
     let index = |manifests: Value| json!({"schemaVersion": 2, "manifests": manifests});
-    let manifest = json!({
-        "schemaVersion": 2, "config": descriptor("application/vnd.oci.image.config.v1+json", 2),
-        "layers": [descriptor("application/vnd.oci.image.layer.v1.tar", 3)]
-    });
-    let config = json!({
-        "architecture": "amd64", "os": "linux", "created": "2024-01-01T00:00:00Z",
-        "config": {"Entrypoint": ["/a"], "Cmd": ["b"], "Env": ["A=1", "PATH=/"], "WorkingDir": "/w", "User": "u",
-                   "Volumes": {"/v": {}}, "Labels": {"a": "b"}},
-        "rootfs": {"type": "layers", "diff_ids": ["sha256:@3"]}
-    });
-    let saved =
-        json!([{"Config": "blobs/sha256/@2", "RepoTags": ["name:latest"], "Layers": ["blobs/sha256/@3"]}]);
+    // Where the manifest stands: index and the manifest of `docker save` come first.
+    let image = |at: usize| {
+        let manifest = json!({
+            "schemaVersion": 2, "config": descriptor("application/vnd.oci.image.config.v1+json", at + 1),
+            "layers": [descriptor("application/vnd.oci.image.layer.v1.tar", at + 2)]
+        });
+        let config = json!({
+            "architecture": "amd64", "os": "linux", "created": "2024-01-01T00:00:00Z",
+            "config": {"Entrypoint": ["/a"], "Cmd": ["b"], "Env": ["A=1", "PATH=/"], "WorkingDir": "/w", "User": "u",
+                       "Volumes": {"/v": {}}, "Labels": {"a": "b"}},
+            "rootfs": {"type": "layers", "diff_ids": [format!("sha256:@{}", at + 2)]}
+        });
+        let saved = json!([{
+            "Config": format!("blobs/sha256/@{}", at + 1), "RepoTags": ["name:latest"],
+            "Layers": [format!("blobs/sha256/@{}", at + 2)]
+        }]);
+        (saved, manifest, config)
+    };
+    let (saved, manifest, config) = image(2);
     let layer = json!("a layer");
     let all = |index: Value, manifest: &Value, config: &Value, saved: &Value| {
-        parts(&[index, manifest.clone(), config.clone(), layer.clone(), saved.clone()])
+        parts(&[index, saved.clone(), manifest.clone(), config.clone(), layer.clone()])
     };
-    let plain = || index(json!([descriptor(MANIFEST, 1)]));
-    let mut named = descriptor(MANIFEST, 1);
-    named["annotations"] = json!({"org.opencontainers.image.ref.name": "name"});
-    named["platform"] = json!({"architecture": "amd64", "os": "linux"});
-    let nested = parts(&[
-        index(json!([descriptor(INDEX, 5)])),
-        manifest.clone(),
-        config.clone(),
-        layer.clone(),
-        saved.clone(),
-        index(json!([descriptor(INDEX, 6)])),
-        index(json!([named.clone(), {"mediaType": "x/y", "digest": "sha256:@3", "size": 1}])),
-    ]);
+    let plain = || index(json!([descriptor(MANIFEST, 2)]));
+    let named = |at| {
+        let mut named = descriptor(MANIFEST, at);
+        named["annotations"] = json!({"org.opencontainers.image.ref.name": "name"});
+        named["platform"] = json!({"architecture": "amd64", "os": "linux"});
+        named
+    };
+    let nested = {
+        let (saved, manifest, config) = image(4);
+        let outer = index(json!([descriptor(INDEX, 2)]));
+        let middle = index(json!([descriptor(INDEX, 3)]));
+        let inner = index(json!([named(4), {"mediaType": "x/y", "digest": "sha256:@6", "size": 1}]));
+        parts(&[outer, saved, middle, inner, manifest, config, layer.clone()])
+    };
     let mut foreign = config.clone();
     foreign["architecture"] = json!("riscv64");
     let mut bare = config.clone();
     bare["config"] = json!(null);
     let seeds = [
         ("both", all(plain(), &manifest, &config, &saved)),
-        ("both-named", all(index(json!([named])), &manifest, &config, &saved)),
+        ("both-named", all(index(json!([named(2)])), &manifest, &config, &saved)),
         ("both-bare", all(plain(), &manifest, &bare, &saved)),
         ("both-nested", nested),
         ("only-layout", all(plain(), &manifest, &config, &json!([]))),

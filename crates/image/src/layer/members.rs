@@ -131,7 +131,7 @@ impl Reader<'_> {
     ) -> Result<Member, LayerError> {
         let name = extended.path.unwrap_or_else(|| header.path_bytes().into_owned());
         let refuse = |why: &str| Err(self.refusal(&name, why));
-        let field = |number: io::Result<u32>| number.map_err(|error| self.refusal(&name, &error.to_string()));
+        let number = |found: io::Result<u32>| found.map_err(|error| self.refusal(&name, &error.to_string()));
         if extended.sparse {
             return refuse(SPARSE);
         }
@@ -178,18 +178,19 @@ impl Reader<'_> {
         if path.is_empty() && !matches!(kind, Kind::Directory) {
             return refuse("the root must be a folder");
         }
-        let id = |found: Option<u64>, header: io::Result<u64>| {
-            let id = found.map_or(header, Ok);
-            field(id.and_then(|id| {
+        let old = header.as_old();
+        let id = |found: Option<u64>, field: &[u8], parsed: io::Result<u64>| {
+            let id = found.map_or_else(|| or_zero(field, parsed), Ok);
+            number(id.and_then(|id| {
                 u32::try_from(id).map_err(|_| io::Error::other("its owner is no number of 32 bits"))
             }))
         };
         Ok(Member {
             path,
             kind,
-            permissions: field(header.mode())? & 0o7777,
-            uid: id(extended.uid, header.uid())?,
-            gid: id(extended.gid, header.gid())?,
+            permissions: number(or_zero(&old.mode, header.mode()))? & 0o7777,
+            uid: id(extended.uid, &old.uid, header.uid())?,
+            gid: id(extended.gid, &old.gid, header.gid())?,
             attributes: self.keep(&name, extended.attributes)?,
         })
     }
@@ -321,6 +322,11 @@ fn attribute(key: &[u8]) -> Option<Vec<u8>> {
         b"SCHILY.acl.default" => Some(b"system.posix_acl_default".to_vec()),
         key => key.strip_prefix(b"SCHILY.xattr.").map(<[u8]>::to_vec),
     }
+}
+
+/// Some programs leave fields empty that they have no use for; every reader takes that for zero.
+fn or_zero<N: Default>(field: &[u8], parsed: io::Result<N>) -> io::Result<N> {
+    if field.iter().all(|byte| matches!(byte, 0 | b' ')) { Ok(N::default()) } else { parsed }
 }
 
 /// A member's name as a path below the root.
