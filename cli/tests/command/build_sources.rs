@@ -383,3 +383,58 @@ fn a_disk_that_fills_up_leaves_nothing_behind() {
         assert_eq!(left, 5, "archives, kernel, init and the image before");
     }
 }
+
+/// Layers of this many MiB, stored in each way, built into an image by a process that may have only so much memory of its own.
+fn builds_within(memory_mib: u64, layer_mib: usize) {
+    let user = User::new();
+    // Bytes that do not compress.
+    let mut numbers = corpus::Numbers::new(1);
+    let mut block: Vec<u8> = Vec::with_capacity(1 << 20);
+    while block.len() < 1 << 20 {
+        block.extend_from_slice(&numbers.next().to_le_bytes()[..3]);
+    }
+    let content = |seed: usize| -> Vec<u8> {
+        (0..layer_mib)
+            .flat_map(|n| block[(n + seed) * 997 % block.len()..].iter().chain(&block).take(1 << 20))
+            .copied()
+            .collect()
+    };
+    let mut layout = Layout::new();
+    let layers: Vec<Vec<u8>> = (0..3)
+        .map(|n| {
+            Tar::new().member(format!("file-{n}").as_bytes(), EntryType::Regular, &content(n), |_| {}).end()
+        })
+        .collect();
+    let image = Image { layers, ..Image::default() };
+    let config = layout.blob("application/vnd.oci.image.config.v1+json", &image.configuration());
+    let zstd = zstd::encode_all(image.layers[2].as_slice(), 1).unwrap();
+    let stored = [
+        layout.blob(LAYER, &image.layers[0]),
+        layout.blob("application/vnd.oci.image.layer.v1.tar+gzip", &gzip(&image.layers[1])),
+        layout.blob("application/vnd.oci.image.layer.v1.tar+zstd", &zstd),
+    ];
+    layout.add(layout.manifest(&json!({"schemaVersion": 2, "config": config, "layers": stored})));
+    drop((image, zstd));
+    let (kernel, init, output) =
+        (user.file("kernel", kernel()), user.file("init", "i"), text(user.path("a.eif")));
+    // RLIMIT_DATA: everything that a process writes and that is no file, thread stacks included (getrlimit(2)).
+    let script = format!("ulimit -d {}; exec \"$0\" \"$@\"", memory_mib << 10);
+    for source in [text(layout.path()), user.file("layout.tar", layout.tar())] {
+        let mut shell = Command::new("sh");
+        shell.arg("-c").arg(&script).arg(env!("CARGO_BIN_EXE_enclave"));
+        shell.args(["build", "--oci", &source, "--arch", "amd64", "--output", &output]);
+        let _ = Ran::of(shell.args(["--kernel", &kernel, "--init", &init])).succeeded();
+        assert!(fs::metadata(&output).unwrap().len() > (3 * layer_mib as u64) << 20);
+    }
+}
+
+#[test]
+fn memory_does_not_grow_with_the_image() {
+    builds_within(32, 14);
+}
+
+#[test]
+#[ignore = "minutes: part of make soak"]
+fn an_image_of_1_gib_is_built_within_150_mib() {
+    builds_within(150, 342);
+}
