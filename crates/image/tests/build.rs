@@ -18,10 +18,14 @@ use std::time::{Duration, SystemTime};
 use eif::header::SectionKind;
 use eif::load::{Placement, Sink, load, measure};
 use eif::reader::Section;
-use image::builder::{BuildPlan, DEFAULT_COMMAND_LINE, Report, Step, build, build_time};
+use image::attributes::Others;
+use image::builder::{BuildPlan, DEFAULT_BUILD_TIME, DEFAULT_COMMAND_LINE, Report, Step, build, build_time};
+use image::compress::Compression;
 use image::error::BuildError;
 use image::folder::Builder;
+use image::limits::Limits;
 use image::ramdisk::{Application, BootFiles};
+use image::root::{Reading, Root};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -59,11 +63,13 @@ impl Workshop {
         BuildPlan {
             kernel: self.path("bzImage"),
             kernel_version: None,
+            operating_system: None,
             kernel_origin: None,
             boot: BootFiles { init: self.path("init"), ..BootFiles::default() },
             command_line: DEFAULT_COMMAND_LINE.to_owned(),
-            root: self.path("root"),
-            builder: Builder::current(),
+            root: Root::Folder(self.path("root"), Builder::current()),
+            reading: Reading { limits: Limits::default(), others: Others::Refuse },
+            compression: Compression::None,
             application: Application {
                 arguments: vec!["/bin/app".into(), "--flag".into(), "two words".into()],
                 environment: vec!["PATH=/bin".into(), "EMPTY=".into()],
@@ -71,6 +77,7 @@ impl Workshop {
             },
             name: "app".into(),
             version: "1.2".into(),
+            docker_info: Value::Null,
             custom_metadata: Value::Null,
             build_time: SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000),
             output: self.path("app.eif"),
@@ -284,7 +291,7 @@ fn the_builders_files_become_roots_and_others_keep_their_owner() {
         (line("rootfs/mine"), line("rootfs/theirs"))
     };
     assert_eq!(owners(&workshop.image()), ((0, 0), other_owner));
-    plan.builder = Builder { uid: 12_345, gid: 12_345 };
+    plan.root = Root::Folder(workshop.path("root"), Builder { uid: 12_345, gid: 12_345 });
     build(&plan, &mut |_| {}).unwrap();
     assert_eq!(owners(&workshop.image()).0, (me.uid, me.gid));
 }
@@ -329,13 +336,12 @@ fn the_metadata_says_what_was_built_with_what() {
 }
 
 #[test]
-fn the_build_time_is_source_date_epoch_or_now() {
-    let now = SystemTime::now();
-    assert_eq!(build_time(None, now).unwrap(), now);
+fn the_build_time_is_source_date_epoch_or_the_same_for_every_build() {
+    assert_eq!(build_time(None).unwrap(), DEFAULT_BUILD_TIME);
     let then = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
-    assert_eq!(build_time(Some("1700000000"), now).unwrap(), then);
+    assert_eq!(build_time(Some("1700000000")).unwrap(), then);
     for text in ["", "-1", "yesterday", "1.5", "99999999999999999999"] {
-        assert!(matches!(build_time(Some(text), now), Err(BuildError::BuildTime(_))), "{text:?}");
+        assert!(matches!(build_time(Some(text)), Err(BuildError::BuildTime(_))), "{text:?}");
     }
 }
 
@@ -365,7 +371,8 @@ fn what_cannot_be_built_is_refused_by_name_and_leaves_nothing_behind() {
     assert!(refused(&missing).to_string().contains("absent"));
     let missing = |plan: &mut BuildPlan| plan.boot.init = workshop.path("absent");
     assert!(refused(&missing).to_string().contains("absent"));
-    let missing = |plan: &mut BuildPlan| plan.root = workshop.path("absent");
+    let missing =
+        |plan: &mut BuildPlan| plan.root = Root::Folder(workshop.path("absent"), Builder::current());
     assert!(refused(&missing).to_string().contains("absent"));
     let long = |plan: &mut BuildPlan| plan.command_line = "x".repeat((64 << 10) + 1);
     assert!(matches!(refused(&long), BuildError::Write(_)));
@@ -409,7 +416,7 @@ fn a_file_replaced_by_a_link_out_of_the_folder_is_not_read() {
 fn a_mount_in_the_folder_is_refused() {
     let mut plan = Workshop::new().plan();
     // Every Linux machine has a folder with other file systems mounted in it.
-    plan.root = PathBuf::from("/sys");
+    plan.root = Root::Folder(PathBuf::from("/sys"), Builder::current());
     let workshop = Workshop::new();
     plan.kernel = workshop.path("bzImage");
     plan.boot.init = workshop.path("init");
