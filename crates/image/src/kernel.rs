@@ -53,6 +53,15 @@ impl Architecture {
             Self::Aarch64 => "arm64",
         }
     }
+
+    /// The variants that container images for every machine of the architecture have, if they name one.
+    #[must_use]
+    pub const fn plain_variants(self) -> [&'static str; 2] {
+        match self {
+            Self::X86_64 => ["", "v1"],
+            Self::Aarch64 => ["", "v8"],
+        }
+    }
 }
 
 impl core::fmt::Display for Architecture {

@@ -33,7 +33,6 @@ pub mod layer;
 pub mod limits;
 pub mod newc;
 mod output;
-pub mod platform;
 pub mod ramdisk;
 #[cfg(feature = "registry")]
 pub mod registry;
