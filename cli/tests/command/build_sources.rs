@@ -114,6 +114,9 @@ fn the_command_line_goes_before_what_the_image_says() {
     assert_eq!((read("workdir"), read("user")), ("/\n".to_owned(), "0:0\n".to_owned()));
 }
 
+/// How a layer is stored.
+type Stored = fn(&[u8]) -> Vec<u8>;
+
 /// However an image is stored, it is the same image.
 #[test]
 fn every_form_of_an_image_gives_the_same_measurements() {
@@ -125,7 +128,7 @@ fn every_form_of_an_image_gives_the_same_measurements() {
             .succeeded();
         pcrs.push(built.json()["Measurements"]["PCR0"].clone());
     };
-    let forms: [(&str, fn(&[u8]) -> Vec<u8>); 3] = [
+    let forms: [(&str, Stored); 3] = [
         (LAYER, <[u8]>::to_vec),
         ("application/vnd.docker.image.rootfs.diff.tar.gzip", gzip),
         ("application/vnd.oci.image.layer.v1.tar+zstd", |layer| zstd::encode_all(layer, 1).unwrap()),

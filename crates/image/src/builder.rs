@@ -75,6 +75,37 @@ pub struct BuildPlan {
     pub output: PathBuf,
 }
 
+impl BuildPlan {
+    /// An image of these parts, everything else as it is unless someone says otherwise.
+    #[must_use]
+    pub fn new(
+        kernel: PathBuf,
+        boot: BootFiles,
+        root: Root,
+        application: Application,
+        output: PathBuf,
+    ) -> Self {
+        Self {
+            kernel,
+            kernel_version: None,
+            operating_system: None,
+            kernel_origin: None,
+            boot,
+            command_line: DEFAULT_COMMAND_LINE.to_owned(),
+            root,
+            reading: Reading::default(),
+            compression: Compression::default(),
+            application,
+            name: String::new(),
+            version: String::new(),
+            docker_info: Value::Null,
+            custom_metadata: Value::Null,
+            build_time: DEFAULT_BUILD_TIME,
+            output,
+        }
+    }
+}
+
 /// An image that was built.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Report {

@@ -31,7 +31,7 @@ pub enum Root {
 }
 
 /// How a root file system is read.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Reading {
     /// How much of an archive or image is believed.
     pub limits: Limits,

@@ -18,14 +18,11 @@ use std::time::{Duration, SystemTime};
 use eif::header::SectionKind;
 use eif::load::{Placement, Sink, load, measure};
 use eif::reader::Section;
-use image::attributes::Others;
 use image::builder::{BuildPlan, DEFAULT_BUILD_TIME, DEFAULT_COMMAND_LINE, Report, Step, build, build_time};
-use image::compress::Compression;
 use image::error::BuildError;
 use image::folder::Builder;
-use image::limits::Limits;
 use image::ramdisk::{Application, BootFiles};
-use image::root::{Reading, Root};
+use image::root::Root;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -60,27 +57,18 @@ impl Workshop {
     }
 
     fn plan(&self) -> BuildPlan {
+        let application = Application {
+            arguments: vec!["/bin/app".into(), "--flag".into(), "two words".into()],
+            environment: vec!["PATH=/bin".into(), "EMPTY=".into()],
+            ..Application::default()
+        };
+        let boot = BootFiles { init: self.path("init"), ..BootFiles::default() };
+        let root = Root::Folder(self.path("root"), Builder::current());
         BuildPlan {
-            kernel: self.path("bzImage"),
-            kernel_version: None,
-            operating_system: None,
-            kernel_origin: None,
-            boot: BootFiles { init: self.path("init"), ..BootFiles::default() },
-            command_line: DEFAULT_COMMAND_LINE.to_owned(),
-            root: Root::Folder(self.path("root"), Builder::current()),
-            reading: Reading { limits: Limits::default(), others: Others::Refuse },
-            compression: Compression::None,
-            application: Application {
-                arguments: vec!["/bin/app".into(), "--flag".into(), "two words".into()],
-                environment: vec!["PATH=/bin".into(), "EMPTY=".into()],
-                ..Application::default()
-            },
             name: "app".into(),
             version: "1.2".into(),
-            docker_info: Value::Null,
-            custom_metadata: Value::Null,
             build_time: SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000),
-            output: self.path("app.eif"),
+            ..BuildPlan::new(self.path("bzImage"), boot, root, application, self.path("app.eif"))
         }
     }
 
@@ -380,6 +368,42 @@ fn what_cannot_be_built_is_refused_by_name_and_leaves_nothing_behind() {
     let left: Vec<_> =
         fs::read_dir(workshop.folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left.len(), 4, "{left:?}");
+}
+
+/// Attributes of a folder's files as `setfattr` sets them, and the line that init reads.
+#[test]
+fn attributes_of_a_folder_are_kept_and_unknown_ones_refused() {
+    let workshop = Workshop::new();
+    fs::write(workshop.root("ping"), b"x").unwrap();
+    let set = |name: &str, value: &[u8]| {
+        rustix::fs::setxattr(workshop.root("ping"), name, value, rustix::fs::XattrFlags::empty())
+    };
+    if let Err(rustix::io::Errno::OPNOTSUPP) = set("user.note", b"\x01\x02") {
+        println!("skipped: this file system has no extended attributes");
+        return;
+    }
+    let report = workshop.build();
+    assert!(report.has_attributes);
+    let unpacked = tempfile::tempdir().unwrap();
+    cpio(&ramdisks(&workshop.image())[1], &["--extract", "--quiet"], unpacked.path());
+    let line = fs::read_to_string(unpacked.path().join("xattrs")).unwrap();
+    assert_eq!(line, "user.note 0102 ping\n");
+    // Only root may set others.
+    if set("trusted.other", b"x").is_ok() {
+        let mut plan = workshop.plan();
+        let error = build(&plan, &mut |_| {}).unwrap_err();
+        assert!(matches!(&error, BuildError::Attribute { name, .. } if name == "trusted.other"), "{error}");
+        plan.reading.others = image::attributes::Others::Drop;
+        assert!(build(&plan, &mut |_| {}).unwrap().has_attributes);
+    }
+}
+
+#[test]
+fn a_socket_is_left_out() {
+    let workshop = Workshop::new();
+    let _listener = std::os::unix::net::UnixListener::bind(workshop.root("socket")).unwrap();
+    workshop.build();
+    assert!(!names(&ramdisks(&workshop.image())[1]).contains(&"rootfs/socket".to_owned()));
 }
 
 #[test]

@@ -137,7 +137,8 @@ fn what_is_no_image_is_said_so() {
 fn a_damaged_part_is_named() {
     let image = Image::default();
     let id = Digest::of(&image.configuration()).to_string();
-    let damage: [(&str, fn(&Path)); 3] = [
+    type Damage = fn(&Path);
+    let damage: [(&str, Damage); 3] = [
         ("damaged", |path| {
             let mut bytes = fs::read(path).unwrap();
             bytes[2] ^= 0x20;

@@ -292,7 +292,8 @@ mod tests {
     #[test]
     fn a_wrong_size_or_digest_of_either_side_is_refused() {
         for stored in forms() {
-            let wrong: [(&str, fn(&mut Blob)); 3] = [
+            type Lie = fn(&mut Blob);
+            let wrong: [(&str, Lie); 3] = [
                 ("size", |blob| blob.size = Some(1)),
                 ("digest", |blob| blob.digest = Some(Digest::of(b"other"))),
                 ("diff_id", |blob| blob.diff_id = Some(Digest::of(b"other"))),
