@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, chown, symlink};
 
-use crate::eif::{PCR0, golden};
+use crate::eif::{PCR0, crc32, golden};
 use crate::signed::{Signer, openssl, pcr8, sha384sum};
 use crate::support::{Ran, User, mode, set_mode};
 
@@ -248,6 +248,24 @@ fn what_cannot_sign_is_refused_before_anything_is_written() {
     let _ = sign(&user, &image, &signer, &["--output", &path("")]).failed(&["not an ordinary file"]);
     assert_eq!(names(&user), before);
     assert!(fs::read(&image).unwrap() == golden());
+}
+
+#[test]
+fn flags_that_nobody_knows_are_kept_and_warned_of() {
+    let user = User::new();
+    let signer = Signer::new(&user, "signer");
+    let mut flagged = golden();
+    flagged[6..8].copy_from_slice(&0x0240_u16.to_be_bytes());
+    let crc = crc32(&flagged);
+    flagged[544..548].copy_from_slice(&crc.to_be_bytes());
+    let image = user.file("flags.eif", &flagged);
+    let ran = sign(&user, &image, &signer, &[]).succeeded();
+    assert!(ran.stderr.contains("warning") && ran.stderr.contains("0x0240 (bits 6, 9)"), "{ran:#?}");
+    assert_eq!(fs::read(&image).unwrap()[6..8], [0x02, 0x40]);
+    let described = user.run(&["eif", "describe", &image, "-o", "json"]).succeeded().json();
+    assert_eq!((&described["CheckCRC"], &described["SignatureCheck"]), (&true.into(), &true.into()));
+    let _ = user.run(&["eif", "sign", &image, "--remove"]).succeeded();
+    assert!(fs::read(&image).unwrap() == flagged);
 }
 
 #[test]

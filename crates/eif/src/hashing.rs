@@ -182,32 +182,41 @@ fn hash_application(queue: &Receiver<Step<'_>>) -> (Pcr, Vec<Digest>) {
 struct ApplicationHasher {
     application: Sha384,
     had_application: bool,
-    /// The section being hashed: by itself, or by `application` alone.
-    section: Option<Option<Sha384>>,
+    section: Option<SectionHash>,
     digests: Vec<Digest>,
+}
+
+/// Where the hash of the section at hand is.
+#[derive(Debug)]
+enum SectionHash {
+    Own(Sha384),
+    /// It is all that PCR 2 measures so far.
+    Register,
 }
 
 impl ApplicationHasher {
     fn begin(&mut self, part: Part) {
         self.end_section();
         let first = part == Part::Application && !core::mem::replace(&mut self.had_application, true);
-        self.section = Some(if first { None } else { Some(Sha384::new()) });
+        self.section = Some(if first { SectionHash::Register } else { SectionHash::Own(Sha384::new()) });
     }
 
     fn update(&mut self, part: Part, data: &[u8]) {
         if part == Part::Application {
             self.application.update(data);
         }
-        if let Some(Some(own)) = &mut self.section {
+        if let Some(SectionHash::Own(own)) = &mut self.section {
             own.update(data);
         }
     }
 
     fn end_section(&mut self) {
-        if let Some(section) = self.section.take() {
-            let hasher = section.unwrap_or_else(|| self.application.clone());
-            self.digests.push(hasher.finalize().into());
-        }
+        let hasher = match self.section.take() {
+            Some(SectionHash::Own(own)) => own,
+            Some(SectionHash::Register) => self.application.clone(),
+            None => return,
+        };
+        self.digests.push(hasher.finalize().into());
     }
 
     fn finish(mut self) -> (Pcr, Vec<Digest>) {

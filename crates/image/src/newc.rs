@@ -3,8 +3,8 @@
 //! A ramdisk is any number of cpio archives in the "newc" format one after the other, with zero bytes between them, each as
 //! it is or compressed ([`members`]). [`Reader`] goes through the entries of all of them; contents stream by, nothing is held
 //! but the entry at hand. What Linux would pass over in silence (an archive that ends early, a name that is too long) is an
-//! error here: whoever looks into an image wants to know. Specification: Documentation/driver-api/early-userspace/
-//! buffer-format.rst of Linux; init/initramfs.c has the last word.
+//! error here: whoever looks into an image wants to know. Specification:
+//! Documentation/driver-api/early-userspace/buffer-format.rst of Linux; init/initramfs.c has the last word.
 
 pub mod fuzzing;
 pub mod list;
