@@ -1,7 +1,7 @@
 //! One module for each command or group of commands.
 
 mod attest;
-mod build;
+pub(crate) mod build;
 mod completions;
 mod connect;
 mod console;

@@ -12,6 +12,9 @@ use crate::paths;
 /// The longest `info.json`.
 const MAX_INFO_LEN: u64 = 64 * 1024;
 
+/// The name of this project's first process in the guest.
+pub(crate) const INIT: &str = "enclave-init";
+
 /// A guest kernel.
 #[derive(Debug, Clone)]
 pub(crate) struct Kernel {

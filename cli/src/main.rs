@@ -28,7 +28,6 @@ mod paths;
 mod pki;
 mod placement;
 mod progress;
-mod rootfs;
 mod sections;
 mod signing;
 mod terminal;

@@ -7,6 +7,7 @@ use std::fs::File;
 
 use eif::header::SectionKind;
 use eif::rules::MAX_KERNEL_SIZE;
+use eif::unpacked::{END_LEN, START_LEN, Unpacked};
 use enclave_hypervisor::arch::boot::Kernel;
 
 use crate::sections::{Section, Sections};
@@ -20,21 +21,26 @@ pub(crate) struct Needs {
     total: u64,
     /// All ramdisks as they are in the image.
     ramdisks: u64,
+    /// What they unpack to.
+    unpacked: Unpacked,
 }
 
 impl Needs {
     /// Reads the section table and the kernel. `None` if the file is no image that could be booted: the
     /// supervisor says why.
     pub(crate) fn of(image: &File) -> Option<Self> {
-        let (mut kernel, mut ramdisks) = (None, 0u64);
+        let (mut kernel, mut ramdisks, mut unpacked) = (None, 0u64, Unpacked::default());
         for section in Sections::of(image).ok()?.iter() {
             match section.kind {
                 SectionKind::Kernel => kernel = Some(read_kernel(image, section)?),
-                SectionKind::Ramdisk => ramdisks = ramdisks.checked_add(section.size)?,
+                SectionKind::Ramdisk => {
+                    ramdisks = ramdisks.checked_add(section.size)?;
+                    unpacked = unpacked.and(read_unpacked(image, section)?);
+                }
                 _ => {}
             }
         }
-        Some(Self { total: kernel?.memory_needed(ramdisks), ramdisks })
+        Some(Self { total: kernel?.memory_needed(ramdisks, unpacked.bytes), ramdisks, unpacked })
     }
 
     /// With less than this, in MiB, the image is refused; what the application itself uses comes on top.
@@ -44,9 +50,22 @@ impl Needs {
 
     /// Where the figure comes from, for people.
     pub(crate) fn explained(&self) -> String {
-        let ramdisks = mib(self.ramdisks);
-        format!("ramdisks of {ramdisks} MiB, packed and unpacked; the rest for the kernel")
+        let (packed, unpacked) = (mib(self.ramdisks), mib(self.unpacked.bytes));
+        if self.unpacked.at_least {
+            return format!(
+                "an estimate: ramdisks of {packed} MiB, of which one does not tell what it unpacks to; perhaps more is needed"
+            );
+        }
+        if self.ramdisks == self.unpacked.bytes {
+            return format!("ramdisks of {packed} MiB, packed and unpacked; the rest for the kernel");
+        }
+        format!("ramdisks of {packed} MiB that unpack to {unpacked} MiB; the rest for the kernel")
     }
+}
+
+fn read_unpacked(image: &File, section: &Section) -> Option<Unpacked> {
+    let (start, end) = section.ends(image, START_LEN, END_LEN).ok()?;
+    Some(Unpacked::of(&start, &end, section.size))
 }
 
 /// No image may have a kernel above the limit; a file with holes would claim it without having it.
@@ -76,7 +95,11 @@ mod tests {
 
     /// An image with this kernel and two ramdisks of 11 bytes.
     fn image(kernel: &[u8]) -> File {
-        image_of(&[(1, kernel), (3, b"RAMDISK-ONE"), (3, b"RAMDISK-TWO")])
+        image_with(kernel, b"RAMDISK-TWO")
+    }
+
+    fn image_with(kernel: &[u8], second: &[u8]) -> File {
+        image_of(&[(1, kernel), (3, b"07070100000"), (3, second)])
     }
 
     #[test]
@@ -84,6 +107,23 @@ mod tests {
         let needs = Needs::of(&image(&smallest_bzimage())).unwrap();
         assert_eq!(needs.ramdisks, 22);
         assert!(needs.least_mib() > 20 + 16, "the kernel lies at 16 MiB and takes 20: {needs:?}");
+    }
+
+    #[test]
+    fn a_compressed_ramdisk_counts_as_what_it_unpacks_to() {
+        // A zstd frame of one segment whose header tells 64 MiB: RFC 8878, 3.1.1.1.
+        let zstd = [&[0x28, 0xb5, 0x2f, 0xfd, 0xa0][..], &(64_u32 << 20).to_le_bytes(), &[0; 16]].concat();
+        let plain = Needs::of(&image_with(&smallest_bzimage(), b"070701")).unwrap();
+        let compressed = Needs::of(&image_with(&smallest_bzimage(), &zstd)).unwrap();
+        assert_eq!(
+            compressed.least_mib() - plain.least_mib(),
+            128,
+            "its root takes at most half of the memory"
+        );
+        assert!(compressed.explained().contains("unpack to 65 MiB"), "{}", compressed.explained());
+        let unknown = Needs::of(&image_with(&smallest_bzimage(), b"BZh91AY")).unwrap();
+        assert!(unknown.explained().contains("estimate"), "{}", unknown.explained());
+        assert!(!plain.explained().contains("estimate"), "{}", plain.explained());
     }
 
     #[test]

@@ -13,7 +13,6 @@ mod describe_enclaves;
 mod enclaves;
 mod error;
 mod explain;
-mod image_tools;
 mod output;
 mod pcr;
 mod run_enclave;

@@ -69,6 +69,19 @@ impl Section {
         image.read_exact_at(&mut data, self.offset)?;
         Ok(data)
     }
+
+    /// The first and the last of its data, at most so many bytes of each.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub(crate) fn ends(&self, image: &File, first: usize, last: usize) -> io::Result<(Vec<u8>, Vec<u8>)> {
+        let at_most = |bytes: usize| usize::try_from(self.size).map_or(bytes, |size| size.min(bytes));
+        let (mut start, mut end) = (vec![0; at_most(first)], vec![0; at_most(last)]);
+        image.read_exact_at(&mut start, self.offset)?;
+        let from_start = self.size.saturating_sub(end.len() as u64);
+        image.read_exact_at(&mut end, self.offset.saturating_add(from_start))?;
+        Ok((start, end))
+    }
 }
 
 /// Place, offset and size of each entry that counts.

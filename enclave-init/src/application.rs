@@ -8,7 +8,7 @@
 //! | `/user` | `user[:group]`, names or numbers | root |
 //! | `/hostname` | the host name | `localhost` |
 //!
-//! The first two are AWS's (its init knows no others and ignores them). Lines end with a line feed, optional after the last one; an
+//! Beside them `/xattrs`: see [`crate::attributes`]. The first two are AWS's (its init knows no others and ignores them). Lines end with a line feed, optional after the last one; an
 //! argument or value that holds a line feed cannot be expressed, the builder refuses it.
 
 use std::ffi::CString;

@@ -12,7 +12,7 @@ use crate::application::Application;
 use crate::console::{self, say};
 use crate::failure::Failure;
 use crate::report::{self, Ending};
-use crate::{heartbeat, launch, modules, mounts, network, reaper, signals};
+use crate::{attributes, heartbeat, launch, modules, mounts, network, reaper, signals};
 
 /// Root of the initial file system.
 const INITIAL_ROOT: &str = "/";
@@ -42,7 +42,10 @@ fn boot() -> Result<Ending, Failure> {
     modules::load_all(root)?;
     heartbeat::send()?;
     let application = Application::take(root)?;
+    let attributes = attributes::take(root)?;
     mounts::enter_root(IMAGE_ROOT)?;
+    // Before mounts hide what they are for.
+    attributes::set(&attributes)?;
     mounts::mount_all()?;
     network::loopback_up();
     network::set_hostname(&application.hostname);

@@ -2,12 +2,13 @@
 //! application's end to the enclave's.
 //!
 //! It does what AWS's init does, in the same order, so that an image behaves alike under both, and adds what
-//! that one leaves to every application: loopback, working directory, user, kernel modules from a list, a host
+//! that one leaves to every application: loopback, working directory, user, extended attributes, kernel modules from a list, a host
 //! name, and a report of how the application ended. The steps and their order are in [`boot`].
 //!
 //! It is a library only so that its parts can be tested without being process 1; the program is `main.rs`.
 
 pub mod application;
+pub mod attributes;
 pub mod boot;
 pub mod console;
 pub mod failure;

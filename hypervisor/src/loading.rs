@@ -15,6 +15,7 @@ use eif::header::{Flags, Header, SectionKind};
 use eif::load::{LoadError, Loaded, Placement, Sink};
 use eif::reader::{ChecksumError, ReadError, Section};
 use eif::signature::{self, SignatureError};
+use eif::unpacked::Unpacked;
 use thiserror::Error;
 
 use crate::arch::boot::{BootError, Kernel, RamRange};
@@ -142,13 +143,13 @@ pub fn load(
     let ranges = memory.ranges();
     let mut placer = Placer::new(memory, ranges, progress);
     let loaded = eif::load::load(image, length, &mut placer).map_err(from_load)?;
-    let Placed { kernel, command_line, ramdisks } = placer.finish()?;
+    let Placed { kernel, command_line, ramdisks, lengths } = placer.finish()?;
     let measured = Instant::now();
 
     loaded.checksum.check()?;
     let pcr8 = check_signature(&loaded, required.as_ref(), options.at)?;
     let ramdisk_bytes = ramdisks.map_or(0, |(_, length)| length);
-    let memory_needed = kernel.memory_needed(ramdisk_bytes);
+    let memory_needed = kernel.memory_needed(ramdisk_bytes, unpacked(memory, ramdisks, &lengths)?);
     let available = memory.ranges().iter().map(|range| range.length).sum();
     if memory_needed > available {
         return Err(BootError::MemoryTooSmall { needed: memory_needed, available }.into());
@@ -160,6 +161,23 @@ pub fn load(
         image: ImageFacts { bytes: length, ramdisk_bytes, memory_needed },
         timings: LoadTimings { measuring: measured.duration_since(began), placing: measured.elapsed() },
     })
+}
+
+/// Bytes that the ramdisks unpack to, by their own word where they are compressed: it only tells whether the memory is enough.
+fn unpacked(
+    memory: &mut GuestMemory,
+    ramdisks: Option<(u64, u64)>,
+    lengths: &[u64],
+) -> Result<u64, LoadingError> {
+    let Some((address, total)) = ramdisks else { return Ok(0) };
+    let (mut rest, mut sum) = (&*memory.bytes_mut(address, total)?, Unpacked::default());
+    for length in lengths {
+        let found = usize::try_from(*length).ok().and_then(|length| rest.split_at_checked(length));
+        let Some((ramdisk, others)) = found else { break };
+        sum = sum.and(Unpacked::of_bytes(ramdisk));
+        rest = others;
+    }
+    Ok(sum.bytes)
 }
 
 fn place(
@@ -210,6 +228,8 @@ struct Placer<'d> {
     command_line: Option<Vec<u8>>,
     /// Where the ramdisks begin, and their bytes so far.
     ramdisks: Option<(u64, u64)>,
+    /// The bytes of each.
+    lengths: Vec<u64>,
     /// What of the ramdisks' place is free.
     place: &'d mut [u8],
     progress: &'d mut dyn FnMut(u64),
@@ -219,12 +239,23 @@ struct Placed {
     kernel: Kernel,
     command_line: Vec<u8>,
     ramdisks: Option<(u64, u64)>,
+    lengths: Vec<u64>,
 }
 
 impl<'d> Placer<'d> {
     fn new(memory: &'d mut GuestMemory, ranges: Vec<RamRange>, progress: &'d mut dyn FnMut(u64)) -> Self {
         let memory = Some(memory);
-        Self { memory, ranges, kernel: None, command_line: None, ramdisks: None, place: &mut [], progress }
+        let lengths = Vec::new();
+        Self {
+            memory,
+            ranges,
+            kernel: None,
+            command_line: None,
+            ramdisks: None,
+            lengths,
+            place: &mut [],
+            progress,
+        }
     }
 
     fn finish(self) -> Result<Placed, LoadingError> {
@@ -233,7 +264,7 @@ impl<'d> Placer<'d> {
             || LoadingError::Internal("the image's kernel or command line was not handed over".to_owned());
         let kernel = self.kernel.ok_or_else(missing)?;
         let command_line = self.command_line.ok_or_else(missing)?;
-        Ok(Placed { kernel, command_line, ramdisks: self.ramdisks })
+        Ok(Placed { kernel, command_line, ramdisks: self.ramdisks, lengths: self.lengths })
     }
 
     fn ramdisk(&mut self, size: u64, data_ahead: u64) -> Result<Placement<'d>, LoadingError> {
@@ -259,6 +290,7 @@ impl<'d> Placer<'d> {
         };
         self.place = rest;
         *total = total.saturating_add(size);
+        self.lengths.push(size);
         Ok(Placement::Into(ramdisk))
     }
 }

@@ -1,107 +1,189 @@
-//! `enclave build`: from a root folder to an image file.
+//! `enclave build`: from a container image or root file system to an image file.
+
+mod failure;
+mod fetch;
+mod progress;
+mod report;
+mod source;
 
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::SystemTime;
 
-use eif::describe::MeasurementReport;
 use eif::metadata::{MAX_CUSTOM_METADATA, parse_custom};
-use image::builder::{self, BuildPlan, DEFAULT_COMMAND_LINE, Report, Step};
-use image::error::BuildError;
-use image::folder::Builder;
-use image::ramdisk::{Application, BootFiles};
-use serde::Serialize;
+use eif::sign::Signer;
+use image::attributes::Others;
+use image::bootstrap::Bootstrap;
+use image::builder::{self, BuildPlan, DEFAULT_COMMAND_LINE, Report};
+use image::compress::Compression;
+use image::limits::Limits;
+use image::ramdisk::BootFiles;
+use image::root::Reading;
 use serde_json::Value;
 
-use super::eif::add_measurements;
-use crate::args::BuildArgs;
+use self::failure::build_failure;
+pub(crate) use self::fetch::{Fetched, fetch};
+use self::progress::Display;
+pub(crate) use self::report::Built;
+use self::source::Source;
+use crate::args::{BuildArgs, Compress};
 use crate::error::{Failure, Result};
 use crate::guest::{self, Kernel};
-use crate::output::{self, Fields, printable};
-use crate::rootfs::RootFolder;
-use crate::{input, rootfs};
+use crate::{input, output, signing};
+
+/// The version in the metadata of what says none itself.
+const DEFAULT_VERSION: &str = "1.0";
 
 pub(crate) fn build(args: &BuildArgs) -> Result<()> {
-    let source = root_source(args)?;
-    refuse_signing(args)?;
-    let kernel = match &args.kernel {
-        Some(file) => guest::kernel_at(file.clone()),
-        None => guest::default_kernel()?,
-    };
-    let init = match &args.init {
-        Some(file) => file.clone(),
-        None => guest::companion("enclave-init")?,
-    };
-    let root = rootfs::open(source)?;
-    let plan = plan(args, &root, &kernel, init)?;
-    let report = builder::build(&plan, &mut tell_step).map_err(|error| build_failure(&error))?;
-    for path in &report.lost_capabilities {
-        output::tell(format_args!(
-            "warning: {} loses its file capabilities: an initial ramdisk cannot hold them",
-            printable(&path.display().to_string())
-        ));
-    }
-    output::print(args.format.format, &Built::new(&report, &args.output, &kernel), Built::text)
+    let prepared = prepare(args)?;
+    let fetched = fetch(args)?;
+    let built = make(args, prepared, fetched.as_ref())?;
+    output::print(args.format.format, &built, Built::text)
 }
 
-/// The root folder or archive; every other source has its own message.
-fn root_source(args: &BuildArgs) -> Result<&Path> {
-    if let Some(source) = &args.rootfs {
-        return Ok(source);
-    }
-    let option = if args.oci.is_some() {
-        "--oci"
-    } else if args.image.is_some() {
-        "--image"
-    } else if args.docker_archive.is_some() {
-        "--docker-archive"
-    } else {
-        "--dockerfile"
-    };
-    Err(Failure::new(
-        format_args!("this version builds images from root file systems alone: {option} is not supported"),
-        "export the container's root file system (docker export, podman export, umoci unpack) and give it with \
-         --rootfs, and its command after --",
-    ))
+/// Everything of an image but its application.
+pub(crate) struct Prepared {
+    boot: Boot,
+    custom_metadata: Value,
+    build_time: SystemTime,
+    signer: Option<Signer>,
 }
 
-fn refuse_signing(args: &BuildArgs) -> Result<()> {
-    if args.sign_key.is_none() {
-        return Ok(());
-    }
-    Err(Failure::new(
-        "this version does not sign images: --sign-key and --sign-cert are not supported",
-        "build without them, and sign the image with `nitro-cli sign-eif`: this command reads such signatures",
-    ))
-}
-
-fn plan(args: &BuildArgs, root: &RootFolder, kernel: &Kernel, init: PathBuf) -> Result<BuildPlan> {
+/// Finds and checks what can be checked before anything is fetched.
+///
+/// # Errors
+/// If a part is missing, or what the image is to be signed with cannot be used.
+pub(crate) fn prepare(args: &BuildArgs) -> Result<Prepared> {
     let epoch = std::env::var("SOURCE_DATE_EPOCH").ok();
-    let build_time =
-        builder::build_time(epoch.as_deref(), SystemTime::now()).map_err(|error| build_failure(&error))?;
-    let custom_metadata = match &args.metadata {
-        Some(file) => custom_metadata(file)?,
-        None => Value::Null,
-    };
-    Ok(BuildPlan {
-        kernel: kernel.file.clone(),
-        kernel_version: kernel.version.clone(),
-        kernel_origin: kernel.origin(),
-        boot: BootFiles { init, modules: args.modules.clone(), ..BootFiles::default() },
-        command_line: args.cmdline.clone().unwrap_or_else(|| DEFAULT_COMMAND_LINE.to_owned()),
-        root: root.path().to_owned(),
-        builder: Builder::current(),
-        application: Application {
-            arguments: args.command.clone(),
-            environment: args.environment.clone(),
-            working_directory: args.workdir.clone(),
-            user: args.user.clone(),
+    Ok(Prepared {
+        boot: Boot::choose(args)?,
+        custom_metadata: args.metadata.as_deref().map_or(Ok(Value::Null), custom_metadata)?,
+        build_time: builder::build_time(epoch.as_deref()).map_err(|error| build_failure(&error))?,
+        signer: match (&args.sign_key, &args.sign_cert) {
+            (Some(key), Some(certificate)) => Some(signing::signer(key, certificate, SystemTime::now())?),
+            _ => None,
         },
-        name: args.name.clone().unwrap_or_else(|| default_name(&args.output)),
-        version: args.version.clone(),
+    })
+}
+
+/// Builds the image, from what was fetched if it was.
+///
+/// # Errors
+/// If it cannot be built; then no image is left.
+pub(crate) fn make(args: &BuildArgs, prepared: Prepared, fetched: Option<&Fetched>) -> Result<Built> {
+    let limits = Limits { unpacked: source::max_unpacked(args), ..Limits::default() };
+    let source = source::open(args, &limits, fetched)?;
+    let foreign_init = prepared.boot.foreign_init;
+    let plan = plan(args, &source, prepared, limits);
+    let report = builder::build(&plan, &mut Display::new().steps()).map_err(|error| build_failure(&error))?;
+    if foreign_init {
+        warn_about_init(&plan, &report);
+    }
+    let reproducible = if args.check { Some(check(&plan)?) } else { None };
+    Ok(Built::new(&report, &plan, source.facts, reproducible))
+}
+
+/// Builds again and compares. `true`, or a failure that says where the images differ.
+fn check(plan: &BuildPlan) -> Result<bool> {
+    output::tell("Building a second time, to compare.");
+    let difference =
+        builder::check(plan, &mut Display::new().steps()).map_err(|error| build_failure(&error))?;
+    match difference {
+        None => Ok(true),
+        Some(difference) => Err(Failure::new(
+            format_args!(
+                "the second build is not the same as {}: it differs {difference}",
+                plan.output.display()
+            ),
+            "check that nothing changes what the image is built from, and report it if nothing does",
+        )),
+    }
+}
+
+/// What boots the enclave: each part from its own option, else from the folder of `--bootstrap`, else our own.
+struct Boot {
+    kernel: Kernel,
+    init: PathBuf,
+    nsm_module: Option<PathBuf>,
+    command_line: String,
+    operating_system: Option<String>,
+    kernel_version: Option<String>,
+    /// Whether init may be another than ours.
+    foreign_init: bool,
+}
+
+impl Boot {
+    fn choose(args: &BuildArgs) -> Result<Self> {
+        let folder = args.bootstrap.as_deref().map(Bootstrap::open).transpose();
+        let folder = folder.map_err(|error| build_failure(&error))?;
+        // A folder describes its own kernel, not another.
+        let described = folder.clone().filter(|_| args.kernel.is_none());
+        let kernel = match (&args.kernel, &folder) {
+            (Some(file), _) => guest::kernel_at(file.clone()),
+            (None, Some(folder)) => guest::kernel_at(folder.kernel.clone()),
+            (None, None) => guest::default_kernel()?,
+        };
+        let given = args.init.clone().or_else(|| folder.as_ref().map(|folder| folder.init.clone()));
+        let command_line = args.cmdline.clone().or_else(|| folder.as_ref()?.command_line.clone());
+        Ok(Self {
+            kernel_version: described.as_ref().and_then(|folder| folder.kernel_version.clone()),
+            operating_system: described.and_then(|folder| folder.operating_system),
+            kernel,
+            foreign_init: given.as_ref().is_some_and(|init| !init.ends_with(guest::INIT)),
+            init: given.map_or_else(|| guest::companion(guest::INIT), Ok)?,
+            nsm_module: folder.and_then(|folder| folder.nsm_module),
+            command_line: command_line.unwrap_or_else(|| DEFAULT_COMMAND_LINE.to_owned()),
+        })
+    }
+}
+
+fn plan(args: &BuildArgs, source: &Source, prepared: Prepared, limits: Limits) -> BuildPlan {
+    let Prepared { boot, custom_metadata, build_time, signer } = prepared;
+    let name =
+        args.name.clone().or_else(|| source.name.clone()).unwrap_or_else(|| default_name(&args.output));
+    let version = args.version.clone().or_else(|| source.version.clone());
+    BuildPlan {
+        kernel: boot.kernel.file.clone(),
+        kernel_version: boot.kernel_version.clone().or_else(|| boot.kernel.version.clone()),
+        operating_system: boot.operating_system.clone(),
+        kernel_origin: boot.kernel.origin(),
+        boot: BootFiles {
+            init: boot.init.clone(),
+            modules: args.modules.clone(),
+            nsm_module: boot.nsm_module.clone(),
+        },
+        command_line: boot.command_line.clone(),
+        root: source.root.clone(),
+        reading: Reading { limits, others: if args.drop_xattrs { Others::Drop } else { Others::Refuse } },
+        compression: match args.compress {
+            Compress::None => Compression::None,
+            Compress::Zstd => Compression::Zstd,
+            Compress::Gzip => Compression::Gzip,
+        },
+        application: source.application.clone(),
+        name,
+        version: version.unwrap_or_else(|| DEFAULT_VERSION.to_owned()),
+        docker_info: source.docker_info.clone(),
         custom_metadata,
         build_time,
+        signer: signer.map(Rc::new),
         output: args.output.clone(),
-    })
+    }
+}
+
+/// AWS's init ignores what it does not know: better to hear it now than to find out in the enclave.
+fn warn_about_init(plan: &BuildPlan, report: &Report) {
+    let needs = [
+        ("the working directory", plan.application.working_directory.is_some()),
+        ("the user", plan.application.user.is_some()),
+        ("capabilities and other extended attributes of files", report.has_attributes),
+    ];
+    for (what, _) in needs.iter().filter(|(_, needed)| *needed) {
+        output::tell(format_args!(
+            "warning: {} may not be this project's init; AWS's ignores {what}",
+            plan.boot.init.display()
+        ));
+    }
 }
 
 fn custom_metadata(file: &Path) -> Result<Value> {
@@ -117,83 +199,4 @@ fn custom_metadata(file: &Path) -> Result<Value> {
 fn default_name(output: &Path) -> String {
     let name = output.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     name.strip_suffix(".eif").unwrap_or(&name).to_owned()
-}
-
-fn tell_step(step: Step) {
-    output::tell(match step {
-        Step::Listing => "Listing the root folder.",
-        Step::Kernel => "Writing the kernel.",
-        Step::Boot => "Writing the boot ramdisk.",
-        Step::Application => "Writing the application's ramdisk.",
-    });
-}
-
-fn build_failure(error: &BuildError) -> Failure {
-    let message = error.to_string();
-    let next = match error {
-        BuildError::File { source, .. } => crate::error::file_advice(source),
-        BuildError::NotAKernel(_) => {
-            "give another file with --kernel, or leave it out for the one of `make build`"
-        }
-        BuildError::TooLarge { .. } | BuildError::PathTooLong(_) => "leave it out of the root folder",
-        BuildError::Setting { .. } => "write it differently",
-        BuildError::Metadata(_) | BuildError::CustomMetadata => "mend the file given with --metadata",
-        BuildError::BuildTime(_) => "set SOURCE_DATE_EPOCH to seconds since 1970, or unset it",
-        BuildError::Write(_) | BuildError::Output(_) => "check the output's folder and its free space",
-        BuildError::Changed(_)
-        | BuildError::MountPoint(_)
-        | BuildError::NoCommand
-        | BuildError::OutputInRoot(_) => "then build again",
-    };
-    match message.split_once("; ") {
-        Some((cause, advice)) => Failure::new(cause, advice),
-        None => Failure::new(message, next),
-    }
-}
-
-/// nitro-cli's object, and what the image is made of.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Built {
-    measurements: MeasurementReport,
-    path: String,
-    bytes: u64,
-    kernel_version: String,
-    kernel_bytes: u64,
-    boot_ramdisk_bytes: u64,
-    application_ramdisk_bytes: u64,
-    build_time: String,
-}
-
-impl Built {
-    fn new(report: &Report, path: &Path, kernel: &Kernel) -> Self {
-        Self {
-            measurements: MeasurementReport(report.measurements.clone()),
-            path: path.display().to_string(),
-            bytes: report.image_bytes,
-            kernel_version: kernel
-                .version
-                .clone()
-                .unwrap_or_else(|| report.metadata.build_metadata.kernel_version.clone()),
-            kernel_bytes: report.kernel_bytes,
-            boot_ramdisk_bytes: report.boot_bytes,
-            application_ramdisk_bytes: report.application_bytes,
-            build_time: report.metadata.build_metadata.build_time.clone(),
-        }
-    }
-
-    fn text(&self) -> String {
-        let mut fields = Fields::default();
-        fields
-            .add("Image", format_args!("{} ({} bytes)", printable(&self.path), self.bytes))
-            .add(
-                "Kernel",
-                format_args!("Linux {} ({} bytes)", printable(&self.kernel_version), self.kernel_bytes),
-            )
-            .add("Boot ramdisk", format_args!("{} bytes", self.boot_ramdisk_bytes))
-            .add("Application", format_args!("{} bytes", self.application_ramdisk_bytes))
-            .add("Build time", &self.build_time);
-        add_measurements(&mut fields, &self.measurements.0);
-        fields.render(0)
-    }
 }

@@ -1,18 +1,16 @@
 //! `nitro-cli build-enclave`.
 
 use std::env;
-use std::path::{Path, PathBuf};
-
-use eif::metadata::{MAX_CUSTOM_METADATA, parse_custom};
-use serde_json::Value;
+use std::path::PathBuf;
 
 use super::args::BuildEnclaveArgs;
 use super::codes::Code;
 use super::error::{Error, Result};
-use super::image_tools::{self, BuildOrder};
 use super::output::{self, Measured};
 use super::{describe_eif, sign_eif};
-use crate::input;
+use crate::args::BuildArgs;
+use crate::commands::build;
+use crate::error::Failure;
 use crate::output::tell;
 
 /// Names a folder with AWS's kernel, command line, init and module.
@@ -20,14 +18,18 @@ const BLOBS_VARIABLE: &str = "NITRO_CLI_BLOBS";
 
 pub(super) fn build(args: &BuildEnclaveArgs) -> Result<()> {
     tell("Start building the Enclave Image...");
+    let coded = |code| move |failure: Failure| Error::of(code, failure);
     let order = order(args)?;
-    image_tools::build(&order)?;
+    let prepared = build::prepare(&order).map_err(coded(Code::EIF_BUILDING))?;
+    let fetching = if args.docker_dir.is_some() { Code::DOCKER_IMAGE_BUILD } else { Code::DOCKER_IMAGE_PULL };
+    let fetched = build::fetch(&order).map_err(coded(fetching))?;
+    build::make(&order, prepared, fetched.as_ref()).map_err(coded(Code::EIF_BUILDING))?;
     tell("Enclave Image successfully created.");
     output::print(&Measured { measurements: describe_eif::description_of(&args.output_file)?.measurements })
 }
 
-/// What can be checked before anything is fetched is checked here.
-fn order(args: &BuildEnclaveArgs) -> Result<BuildOrder> {
+/// The same in the words of `enclave build`.
+fn order(args: &BuildEnclaveArgs) -> Result<BuildArgs> {
     if let Some(folder) = args.docker_dir.as_deref().filter(|folder| !folder.is_dir()) {
         return Err(Error::new(
             Code::EIF_BUILDING,
@@ -35,33 +37,25 @@ fn order(args: &BuildEnclaveArgs) -> Result<BuildOrder> {
             "give --docker-dir the folder with the Dockerfile",
         ));
     }
-    Ok(BuildOrder {
-        docker_uri: args.docker_uri.clone(),
-        docker_dir: args.docker_dir.clone(),
-        output: args.output_file.clone(),
-        signer: sign_eif::signer(&args.signing).map_err(|error| error.coded(Code::EIF_BUILDING))?,
-        name: args.name.clone().unwrap_or_else(|| default_name(&args.docker_uri)),
+    if let Some(key) = &args.signing.private_key {
+        sign_eif::refuse_key_service(key).map_err(|error| error.coded(Code::EIF_BUILDING))?;
+    }
+    Ok(BuildArgs {
+        image: args.docker_dir.is_none().then(|| args.docker_uri.clone()),
+        dockerfile: args.docker_dir.clone(),
+        bootstrap: blobs(),
+        sign_key: args.signing.private_key.clone(),
+        sign_cert: args.signing.signing_certificate.clone(),
+        name: Some(args.name.clone().unwrap_or_else(|| default_name(&args.docker_uri))),
         version: args.version.clone(),
-        metadata: args.metadata.as_deref().map_or(Ok(Value::Null), metadata)?,
-        blobs: blobs(),
+        metadata: args.metadata.clone(),
+        ..BuildArgs::to(args.output_file.clone())
     })
 }
 
 /// As nitro-cli names images: the reference without tag or digest.
 fn default_name(docker_uri: &str) -> String {
     docker_uri.split(':').next().unwrap_or_default().to_owned()
-}
-
-fn metadata(path: &Path) -> Result<Value> {
-    let bytes = input::read_bounded(path, MAX_CUSTOM_METADATA as u64, "the metadata")
-        .map_err(|failure| Error::of(Code::EIF_BUILDING, failure))?;
-    parse_custom(&bytes).map_err(|error| {
-        Error::new(
-            Code::EIF_BUILDING,
-            format_args!("{} cannot be the image's metadata: {error}", path.display()),
-            format_args!("write a JSON object of at most {MAX_CUSTOM_METADATA} bytes"),
-        )
-    })
 }
 
 /// AWS's files, where the environment names a folder of them.

@@ -31,6 +31,8 @@ impl Code {
     pub(super) const CONSOLE_READ: Self = Self(45);
     pub(super) const WRITE_OUTPUT: Self = Self(46);
     pub(super) const EIF_BUILDING: Self = Self(48);
+    pub(super) const DOCKER_IMAGE_BUILD: Self = Self(49);
+    pub(super) const DOCKER_IMAGE_PULL: Self = Self(50);
     pub(super) const HASHER: Self = Self(57);
     pub(super) const ENCLAVE_NAMING: Self = Self(58);
     pub(super) const SIGNATURE_CHECKER: Self = Self(59);

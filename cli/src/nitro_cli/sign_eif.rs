@@ -5,12 +5,12 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use eif::sign::Signer;
+use image::signing::Signature;
 
 use super::args::{SignEifArgs, SigningArgs};
 use super::codes::Code;
 use super::describe_eif;
 use super::error::{Error, Result};
-use super::image_tools;
 use super::output::{self, Measured};
 use super::run_settings::missing;
 use crate::output::tell;
@@ -29,7 +29,8 @@ pub(super) fn sign(args: &SignEifArgs) -> Result<()> {
         )
     })?;
     File::open(image).map_err(|error| Error::file(image, "Open", &error).coded(Code::EIF_SIGNING))?;
-    image_tools::sign(image, &signer)?;
+    signing::write(image, image, Signature::Sign(&signer))
+        .map_err(|failure| Error::of(Code::EIF_SIGNING, failure))?;
     tell("Enclave Image successfully signed.");
     output::print(&Measured { measurements: describe_eif::description_of(image)?.measurements })
 }
@@ -38,7 +39,7 @@ pub(super) fn sign(args: &SignEifArgs) -> Result<()> {
 ///
 /// # Errors
 /// E60.
-pub(super) fn signer(args: &SigningArgs) -> Result<Option<Signer>> {
+fn signer(args: &SigningArgs) -> Result<Option<Signer>> {
     let (Some(certificate), Some(key)) = (&args.signing_certificate, &args.private_key) else {
         return Ok(None);
     };
@@ -49,7 +50,11 @@ pub(super) fn signer(args: &SigningArgs) -> Result<Option<Signer>> {
         .map_err(|failure| Error::of(Code::EIF_SIGNING, failure))
 }
 
-fn refuse_key_service(key: &Path) -> Result<()> {
+/// nitro-cli takes keys in AWS's key management service as well.
+///
+/// # Errors
+/// E60 if `key` is one.
+pub(super) fn refuse_key_service(key: &Path) -> Result<()> {
     if !key.to_string_lossy().starts_with(ARN) {
         return Ok(());
     }

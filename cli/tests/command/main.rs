@@ -3,6 +3,7 @@
 
 mod attest;
 mod build;
+mod build_sources;
 mod bzimage;
 mod diff;
 mod doctor;
@@ -17,3 +18,7 @@ mod pki;
 mod signed;
 mod signing;
 mod support;
+
+/// Shared with the tests of the builder.
+#[path = "../../../crates/image/tests/support/mod.rs"]
+mod images;

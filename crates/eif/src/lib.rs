@@ -24,4 +24,5 @@ pub mod rewrite;
 pub mod rules;
 pub mod sign;
 pub mod signature;
+pub mod unpacked;
 pub mod writer;

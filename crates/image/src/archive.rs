@@ -3,11 +3,16 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use crate::attributes::Attributes;
 use crate::error::BuildError;
+use crate::extent::Extent;
 use crate::folder::Folder;
 
-/// One more than the most bytes of a path or link that Linux unpacks (`PATH_MAX`).
-const PATH_MAX: usize = 4096;
+/// One more than the most bytes of a path or link that Linux unpacks (`PATH_MAX`, include/uapi/linux/limits.h).
+pub const PATH_MAX: usize = 4096;
+
+/// Most bytes of a name between two slashes (`NAME_MAX`, there as well).
+pub const NAME_MAX: usize = 255;
 
 /// What an entry is.
 #[derive(Debug, Clone)]
@@ -25,9 +30,11 @@ pub enum Content {
         /// Bytes of it.
         size: u64,
     },
+    /// A file whose bytes are a part of another.
+    Extent(Extent),
     /// A symbolic link with this target.
     Symlink(Vec<u8>),
-    /// A device, pipe or socket.
+    /// A device or pipe.
     Special {
         /// The type bits of its mode.
         kind: u32,
@@ -51,13 +58,15 @@ pub struct Entry {
     pub gid: u32,
     /// Files with the same number here are the same file by several names.
     pub link: Option<(u64, u64)>,
+    /// Extended attributes. A ramdisk cannot hold them: see [`crate::attributes`].
+    pub attributes: Attributes,
 }
 
 impl Entry {
     /// Something that belongs to root.
     #[must_use]
     pub const fn of_root(content: Content, permissions: u32) -> Self {
-        Self { content, permissions, uid: 0, gid: 0, link: None }
+        Self { content, permissions, uid: 0, gid: 0, link: None, attributes: Attributes::new() }
     }
 }
 
@@ -69,11 +78,12 @@ impl Archive {
     /// Adds an entry, in place of another of that path. The path is relative, without a slash at either end.
     ///
     /// # Errors
-    /// If the path or the link's target is longer than Linux unpacks.
+    /// If the path, a name in it or the link's target is longer than Linux unpacks.
     pub fn insert(&mut self, path: impl Into<Vec<u8>>, entry: Entry) -> Result<(), BuildError> {
         let path = path.into();
         let link = if let Content::Symlink(target) = &entry.content { target.len() } else { 0 };
-        if path.len() >= PATH_MAX || link >= PATH_MAX {
+        let name_too_long = || path.split(|byte| *byte == b'/').any(|name| name.len() > NAME_MAX);
+        if path.len() >= PATH_MAX || link >= PATH_MAX || name_too_long() {
             return Err(BuildError::PathTooLong(crate::folder::to_path(&path)));
         }
         self.0.insert(path, entry);
@@ -108,5 +118,24 @@ impl Archive {
     #[must_use]
     pub fn get(&self, path: &[u8]) -> Option<&Entry> {
         self.0.get(path)
+    }
+
+    /// The entry of a path, to be changed.
+    pub fn get_mut(&mut self, path: &[u8]) -> Option<&mut Entry> {
+        self.0.get_mut(path)
+    }
+
+    /// Takes an entry out. What lies below it stays.
+    pub fn remove(&mut self, path: &[u8]) -> Option<Entry> {
+        self.0.remove(path)
+    }
+
+    /// The paths of everything below a folder, sorted.
+    pub fn below<'a>(&'a self, folder: &[u8]) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let first = [folder, b"/"].concat();
+        self.0
+            .range(first.clone()..)
+            .map(|(path, _)| path.as_slice())
+            .take_while(move |path| path.starts_with(&first))
     }
 }

@@ -43,6 +43,29 @@ pub fn write(archive: &Archive, output: impl Write) -> Result<u64, BuildError> {
     Ok(writer.written)
 }
 
+/// Bytes that [`write`] will write, told without reading any file.
+#[must_use]
+pub fn length(archive: &Archive) -> u64 {
+    let mut links = Links::count(archive);
+    let entries = (1_u32..).zip(archive.entries()).map(|(number, (path, entry))| {
+        let content = match &entry.content {
+            Content::Directory | Content::Special { .. } => 0,
+            Content::Bytes(bytes) | Content::Symlink(bytes) => bytes.len() as u64,
+            Content::File { size, .. } if links.name(entry, number).first => *size,
+            Content::Extent(extent) if links.name(entry, number).first => extent.size(),
+            Content::File { .. } | Content::Extent(_) => 0,
+        };
+        member_length(path, content)
+    });
+    entries.fold(member_length(TRAILER, 0), u64::saturating_add)
+}
+
+fn member_length(path: &[u8], content: u64) -> u64 {
+    let header = HEADER_LEN.saturating_add(path.len() as u64).saturating_add(1);
+    let padded = |length: u64| length.checked_next_multiple_of(ALIGNMENT).unwrap_or(u64::MAX);
+    padded(header).saturating_add(padded(content))
+}
+
 /// Number, link count and first appearance of a file.
 #[derive(Debug, Clone, Copy)]
 struct Name {
@@ -135,6 +158,17 @@ impl<W: Write> Writer<W> {
                 let file = folder.open(source, *bytes)?;
                 self.header(&header, path)?;
                 self.copy(file, *bytes, || folder.display(source))?;
+                self.pad()
+            }
+            Content::Extent(extent) => {
+                header.mode = TYPE_FILE | entry.permissions;
+                let checked = size(extent.size())?;
+                if !name.first {
+                    return self.header(&header, path);
+                }
+                header.size = checked;
+                self.header(&header, path)?;
+                self.copy(extent.reader(), extent.size(), || extent.source().name().into())?;
                 self.pad()
             }
         }

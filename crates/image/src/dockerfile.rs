@@ -12,7 +12,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use rustix::process::geteuid;
 use thiserror::Error;
 
-use crate::platform::Platform;
+use crate::kernel::Architecture;
 use crate::scratch::Scratch;
 
 /// The program.
@@ -58,7 +58,7 @@ pub struct Request<'a> {
     /// The folder with the Dockerfile and the files that it names.
     pub context: &'a Path,
     /// For which machine. Steps that run programs need one that can run them.
-    pub platform: Platform,
+    pub platform: Architecture,
     /// The date of everything in the image, in seconds since 1970, in the place of the time of the build.
     pub build_time: u64,
 }
@@ -89,8 +89,8 @@ pub fn build(request: &Request<'_>, into: &Path, line: &mut dyn FnMut(&str)) -> 
         .stdin(Stdio::null())
         .stdout(writer.try_clone().map_err(system("copying a pipe"))?)
         .stderr(writer);
-    if !request.platform.is_of_this_machine() {
-        command.args(["--os", "linux", "--arch", request.platform.architecture()]);
+    if Some(request.platform) != Architecture::of_this_machine() {
+        command.args(["--os", "linux", "--arch", request.platform.oci_name()]);
     }
     let mut process = command.spawn().map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => DockerfileError::NoBuildah,

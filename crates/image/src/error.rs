@@ -7,6 +7,11 @@ use eif::metadata::MetadataError;
 use eif::writer::WriteError;
 use thiserror::Error;
 
+use crate::attributes::MAX_FILE_BYTES;
+use crate::container::ContainerError;
+use crate::kernel::Architecture;
+use crate::layer::LayerError;
+
 /// Why an image cannot be built.
 #[derive(Debug, Error)]
 pub enum BuildError {
@@ -36,14 +41,60 @@ pub enum BuildError {
         size: u64,
     },
     /// A path or symbolic link is longer than Linux unpacks.
-    #[error("{} is longer than the 4095 bytes that Linux unpacks from an initial ramdisk", .0.display())]
+    #[error("{} is longer than Linux unpacks from an initial ramdisk: a path has at most 4095 bytes, a name in it 255", .0.display())]
     PathTooLong(PathBuf),
+    /// A file has an extended attribute that an image cannot keep.
+    #[error("{} has the extended attribute {name}, which an image cannot keep; remove it, or leave such attributes out with --drop-xattrs", path.display())]
+    Attribute {
+        /// Which file.
+        path: PathBuf,
+        /// The attribute.
+        name: String,
+    },
+    /// There are more extended attributes than init reads.
+    #[error("the extended attributes up to those of {} take more than {MAX_FILE_BYTES} bytes, which is what init reads; remove some", .0.display())]
+    TooManyAttributes(PathBuf),
+    /// A layer, or the archive of a root file system, cannot be used.
+    #[error(transparent)]
+    Layer(#[from] LayerError),
+    /// A folder of boot files lacks one.
+    #[error("{} has no {what}; give a folder with bzImage (or Image), init, and if wanted nsm.ko and cmdline", folder.display())]
+    Bootstrap {
+        /// The folder.
+        folder: PathBuf,
+        /// What it lacks.
+        what: &'static str,
+    },
+    /// The archive of a root file system holds nothing.
+    #[error("{} holds nothing; give a folder, or a tar archive of a root file system", .0.display())]
+    EmptyRoot(PathBuf),
+    /// The application cannot start where it is to.
+    #[error("the working directory {folder:?} cannot be made: {why}")]
+    WorkingDirectory {
+        /// Where.
+        folder: String,
+        /// What is in the way.
+        why: String,
+    },
+    /// Kernel and container image are of different architectures.
+    #[error(
+        "the container image is for {image}, the kernel for {kernel}; give a kernel of the image's architecture with --kernel, or choose the image with --arch"
+    )]
+    Architecture {
+        /// The image's.
+        image: Architecture,
+        /// The kernel's.
+        kernel: Architecture,
+    },
+    /// The container image cannot be used.
+    #[error(transparent)]
+    Container(#[from] ContainerError),
     /// The kernel is none.
     #[error("{} is not a Linux kernel: a bzImage, an uncompressed ELF file (vmlinux) or an arm64 Image is needed", .0.display())]
     NotAKernel(PathBuf),
     /// There is nothing to run.
     #[error(
-        "no command: a root folder does not say what to run; give it after --, as in `-- /bin/server --port 80`"
+        "no command: a root file system does not say what to run; give it after --, as in `-- /bin/server --port 80`"
     )]
     NoCommand,
     /// A setting cannot be handed to init, which reads lines.

@@ -3,28 +3,30 @@
 //! Nothing outside the folder is ever read: symbolic links are archived as links and never followed, also if the
 //! folder changes meanwhile. Owners: whatever belongs to the user (or group) who builds belongs to root in the image;
 //! everything else keeps its owner. So a tree unpacked by any user, or made by root, gives the same image. Extended
-//! attributes cannot be archived; files that lose capabilities with them are reported.
+//! attributes: see [`crate::attributes`]. Sockets are left out: they are nothing without the program that listens.
 
 use std::ffi::{CStr, OsStr};
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use rustix::fs::{
-    AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat, fgetxattr, fstat, major, minor, open, openat2,
-    readlinkat, statat,
+    AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, lgetxattr, llistxattr, major, minor,
+    open, openat2, readlinkat, statat,
 };
 use rustix::io::Errno;
 use rustix::process::{getegid, geteuid};
 
 use crate::archive::{Archive, Content, Entry};
+use crate::attributes::{self, Attributes, Others};
 use crate::error::BuildError;
 
-/// The attribute that holds a file's capabilities.
-const CAPABILITIES: &str = "security.capability";
+/// Most bytes of the names of a file's attributes, and of the value of one (`XATTR_LIST_MAX`, `XATTR_SIZE_MAX`,
+/// include/uapi/linux/limits.h).
+const ATTRIBUTE_MAX: usize = 64 << 10;
 
 /// Which owner and group of the host become root in the image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,26 +96,26 @@ impl Folder {
     }
 }
 
-/// Adds everything in a folder to an archive below `prefix`, the folder itself included. Returns the paths of files whose
-/// capabilities are lost.
+/// Adds everything in a folder to an archive below `prefix`, the folder itself included.
 ///
 /// # Errors
-/// If something cannot be listed, or lies on another file system.
+/// If something cannot be listed, lies on another file system, or has an attribute that cannot be kept.
 pub fn add(
     archive: &mut Archive,
     prefix: &str,
     folder: &Rc<Folder>,
     builder: Builder,
-) -> Result<Vec<PathBuf>, BuildError> {
+    others: Others,
+) -> Result<(), BuildError> {
     let root = fstat(&folder.descriptor).map_err(BuildError::file(&folder.path, "reading its properties"))?;
-    let mut walk = Walk { archive, prefix, folder, builder, device: root.st_dev, lost: Vec::new() };
-    walk.insert(b"", &root, Content::Directory)?;
+    let mut walk = Walk { archive, prefix, folder, builder, others, device: root.st_dev };
+    let found = walk.attributes(&folder.descriptor, b".", b"")?;
+    walk.insert(b"", &root, Content::Directory, found)?;
     let mut unlisted = vec![Vec::new()];
     while let Some(path) = unlisted.pop() {
         walk.list(&path, &mut unlisted)?;
     }
-    walk.lost.sort();
-    Ok(walk.lost)
+    Ok(())
 }
 
 struct Walk<'w> {
@@ -121,8 +123,8 @@ struct Walk<'w> {
     prefix: &'w str,
     folder: &'w Rc<Folder>,
     builder: Builder,
+    others: Others,
     device: u64,
-    lost: Vec<PathBuf>,
 }
 
 impl Walk<'_> {
@@ -140,7 +142,7 @@ impl Walk<'_> {
             let child = join(path, name.to_bytes());
             let stat = statat(&descriptor, name, AtFlags::SYMLINK_NOFOLLOW)
                 .map_err(BuildError::file(self.folder.display(&child), "reading its properties"))?;
-            let content = self.content(&descriptor, name, &child, &stat)?;
+            let Some(content) = self.content(&descriptor, name, &child, &stat)? else { continue };
             if matches!(content, Content::Directory) {
                 // Only folders tell: overlayfs gives files the device of the layer they lie in.
                 if stat.st_dev != self.device {
@@ -148,23 +150,26 @@ impl Walk<'_> {
                 }
                 unlisted.push(child.clone());
             }
-            self.insert(&child, &stat, content)?;
+            let found = self.attributes(&descriptor, name.to_bytes(), &child)?;
+            self.insert(&child, &stat, content, found)?;
         }
         Ok(())
     }
 
+    /// `None` for what is left out.
     fn content(
-        &mut self,
+        &self,
         descriptor: &OwnedFd,
         name: &CStr,
         path: &[u8],
         stat: &Stat,
-    ) -> Result<Content, BuildError> {
-        Ok(match FileType::from_raw_mode(stat.st_mode) {
+    ) -> Result<Option<Content>, BuildError> {
+        Ok(Some(match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory => Content::Directory,
             FileType::RegularFile => {
                 let size = u64::try_from(stat.st_size).unwrap_or(0);
-                self.note_capabilities(path, size)?;
+                // What cannot be read is told before anything is written.
+                self.folder.open(path, size)?;
                 Content::File { folder: Rc::clone(self.folder), path: path.to_vec(), size }
             }
             FileType::Symlink => {
@@ -172,25 +177,48 @@ impl Walk<'_> {
                     .map_err(BuildError::file(self.folder.display(path), "reading the symbolic link"))?;
                 Content::Symlink(target.into_bytes())
             }
+            FileType::Socket => return Ok(None),
             kind => Content::Special {
                 kind: kind.as_raw_mode(),
                 major: major(stat.st_rdev),
                 minor: minor(stat.st_rdev),
             },
-        })
+        }))
     }
 
-    fn note_capabilities(&mut self, path: &[u8], size: u64) -> Result<(), BuildError> {
-        let file = self.folder.open(path, size)?;
-        match fgetxattr(&file, CAPABILITIES, &mut [0_u8; 0][..]) {
-            Ok(_) | Err(Errno::RANGE) => self.lost.push(to_path(path)),
-            // None, or a file system without such attributes.
-            Err(_) => {}
+    /// The attributes to keep of the entry `name` in an open folder. No link is followed.
+    fn attributes(&self, folder: &OwnedFd, name: &[u8], path: &[u8]) -> Result<Attributes, BuildError> {
+        let entry = [format!("/proc/self/fd/{}/", folder.as_raw_fd()).as_bytes(), name].concat();
+        let failed = |step| BuildError::file::<Errno>(self.folder.display(path), step);
+        let mut buffer = vec![0; ATTRIBUTE_MAX];
+        let length = match llistxattr(entry.as_slice(), buffer.as_mut_slice()) {
+            Ok(length) => length,
+            // A file system without attributes.
+            Err(Errno::OPNOTSUPP) => 0,
+            Err(error) => return Err(failed("listing its extended attributes")(error)),
+        };
+        let names = buffer.get(..length).unwrap_or_default().to_vec();
+        let mut kept = Attributes::new();
+        for name in names.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+            let found = attributes::keeps(name, self.others).map_err(|()| BuildError::Attribute {
+                path: self.folder.display(path),
+                name: String::from_utf8_lossy(name).into_owned(),
+            })?;
+            let Some(name) = found else { continue };
+            let length = lgetxattr(entry.as_slice(), name, buffer.as_mut_slice())
+                .map_err(failed("reading an extended attribute"))?;
+            kept.insert(name.to_owned(), buffer.get(..length).unwrap_or_default().to_vec());
         }
-        Ok(())
+        Ok(kept)
     }
 
-    fn insert(&mut self, path: &[u8], stat: &Stat, content: Content) -> Result<(), BuildError> {
+    fn insert(
+        &mut self,
+        path: &[u8],
+        stat: &Stat,
+        content: Content,
+        attributes: Attributes,
+    ) -> Result<(), BuildError> {
         let (uid, gid) = self.builder.owner(stat.st_uid, stat.st_gid);
         let several_names = stat.st_nlink > 1 && matches!(content, Content::File { .. });
         let entry = Entry {
@@ -199,6 +227,7 @@ impl Walk<'_> {
             uid,
             gid,
             link: several_names.then_some((stat.st_dev, stat.st_ino)),
+            attributes,
         };
         self.archive.insert(join(self.prefix.as_bytes(), path), entry)
     }

@@ -9,15 +9,18 @@
 //! | application | `rootfs/` | the root folder, and the folders that init mounts on |
 //! | | `cmd`, `env` | command and environment, one entry a line |
 //! | | `workdir`, `user` | where and as whom it starts, if given |
+//! | | `xattrs` | extended attributes of files, if there are any: [`crate::attributes`] |
 //!
-//! AWS's init knows all of them but `modules`, `workdir` and `user`.
+//! AWS's init knows all of them but `modules`, `workdir`, `user` and `xattrs`.
 
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 
 use crate::archive::Archive;
+use crate::attributes;
 use crate::error::BuildError;
-use crate::folder::{self, Builder, Folder};
+use crate::folder;
+use crate::root::ROOT;
+use crate::tree::Tree;
 
 /// Folders that init mounts on: they must exist in every root file system.
 const MOUNT_POINTS: [&str; 6] = ["dev", "proc", "run", "sys", "tmp", "var"];
@@ -34,7 +37,7 @@ pub struct BootFiles {
 }
 
 /// What runs.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Application {
     /// The program and its arguments.
     pub arguments: Vec<String>,
@@ -85,20 +88,21 @@ fn module_name(path: &Path) -> Result<&str, BuildError> {
     })
 }
 
-/// The ramdisk of the application, and the files in it that lose their capabilities.
+/// Completes the application's ramdisk, which holds the root file system already.
 ///
 /// # Errors
-/// If the folder cannot be listed, or a setting cannot be written as a line.
-pub fn application(
-    root: &Rc<Folder>,
-    application: &Application,
-    builder: Builder,
-) -> Result<(Archive, Vec<PathBuf>), BuildError> {
+/// If a setting cannot be written as a line, or the working directory is something else in the image.
+pub(crate) fn complete(archive: &mut Archive, application: &Application) -> Result<(), BuildError> {
     check(application)?;
-    let mut archive = Archive::default();
-    let lost = folder::add(&mut archive, "rootfs", root, builder)?;
+    if let Some(folder) = &application.working_directory {
+        let made = Tree::new(archive, ROOT).make(folder.as_bytes());
+        made.map_err(|error| BuildError::WorkingDirectory {
+            folder: folder.clone(),
+            why: error.to_string(),
+        })?;
+    }
     for mount_point in MOUNT_POINTS {
-        archive.directory(&format!("rootfs/{mount_point}"))?;
+        archive.directory(&format!("{ROOT}/{mount_point}"))?;
     }
     archive.file("cmd", lines(&application.arguments), 0o644)?;
     archive.file("env", lines(&application.environment), 0o644)?;
@@ -107,14 +111,21 @@ pub fn application(
             archive.file(name, lines(core::slice::from_ref(setting)), 0o644)?;
         }
     }
-    Ok((archive, lost))
+    if let Some(text) = attributes::file(archive, ROOT.as_bytes())? {
+        archive.file("xattrs", text, 0o644)?;
+    }
+    Ok(())
 }
 
 fn lines(entries: &[String]) -> Vec<u8> {
     entries.iter().flat_map(|entry| [entry.as_bytes(), b"\n"].concat()).collect()
 }
 
-fn check(application: &Application) -> Result<(), BuildError> {
+/// Refuses settings that cannot be handed to init.
+///
+/// # Errors
+/// If there is no command, or a setting is not one line of text of its form.
+pub(crate) fn check(application: &Application) -> Result<(), BuildError> {
     if application.arguments.first().is_none_or(String::is_empty) {
         return Err(BuildError::NoCommand);
     }

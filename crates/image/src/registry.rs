@@ -32,7 +32,7 @@ pub use error::RegistryError;
 pub use limits::Limits;
 pub use reference::ImageReference;
 
-use crate::platform::Platform;
+use crate::kernel::Architecture;
 use client::{Client, Fetched};
 use layout::Layout;
 use manifest::{Descriptor, Image, Index, Parsed};
@@ -43,7 +43,7 @@ pub struct Request<'a> {
     /// Which image.
     pub reference: &'a ImageReference,
     /// For which machine, where the registry has several.
-    pub platform: Platform,
+    pub platform: Architecture,
     /// How much is too much.
     pub limits: &'a Limits,
     /// Where the user's credentials are.

@@ -5,7 +5,7 @@
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::process::geteuid;
@@ -52,6 +52,15 @@ impl Scratch {
     pub fn path(&self) -> &Path {
         self.folder.path()
     }
+
+    /// Makes an empty folder in it, as a pull from a registry and a build from a Dockerfile want.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub fn make(&self, name: &str) -> io::Result<PathBuf> {
+        let folder = self.path().join(name);
+        fs::create_dir(&folder).map(|()| folder)
+    }
 }
 
 /// Removes what ended processes of this user left. What cannot be removed is left to the system.
@@ -86,7 +95,9 @@ mod tests {
     fn a_folder_is_gone_with_its_owner() {
         let place = tempfile::tempdir().expect("a folder");
         let scratch = Scratch::new_in(place.path()).expect("a scratch folder");
-        fs::write(scratch.path().join("file"), "x").expect("written");
+        let folder = scratch.make("folder").expect("a folder in it");
+        assert_eq!(fs::read_dir(&folder).expect("a listing").count(), 0);
+        fs::write(folder.join("file"), "x").expect("written");
         drop(scratch);
         assert_eq!(fs::read_dir(place.path()).expect("a listing").count(), 0);
     }

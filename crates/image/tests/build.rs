@@ -18,10 +18,11 @@ use std::time::{Duration, SystemTime};
 use eif::header::SectionKind;
 use eif::load::{Placement, Sink, load, measure};
 use eif::reader::Section;
-use image::builder::{BuildPlan, DEFAULT_COMMAND_LINE, Report, Step, build, build_time};
+use image::builder::{BuildPlan, DEFAULT_BUILD_TIME, DEFAULT_COMMAND_LINE, Report, Step, build, build_time};
 use image::error::BuildError;
 use image::folder::Builder;
 use image::ramdisk::{Application, BootFiles};
+use image::root::Root;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -56,24 +57,18 @@ impl Workshop {
     }
 
     fn plan(&self) -> BuildPlan {
+        let application = Application {
+            arguments: vec!["/bin/app".into(), "--flag".into(), "two words".into()],
+            environment: vec!["PATH=/bin".into(), "EMPTY=".into()],
+            ..Application::default()
+        };
+        let boot = BootFiles { init: self.path("init"), ..BootFiles::default() };
+        let root = Root::Folder(self.path("root"), Builder::current());
         BuildPlan {
-            kernel: self.path("bzImage"),
-            kernel_version: None,
-            kernel_origin: None,
-            boot: BootFiles { init: self.path("init"), ..BootFiles::default() },
-            command_line: DEFAULT_COMMAND_LINE.to_owned(),
-            root: self.path("root"),
-            builder: Builder::current(),
-            application: Application {
-                arguments: vec!["/bin/app".into(), "--flag".into(), "two words".into()],
-                environment: vec!["PATH=/bin".into(), "EMPTY=".into()],
-                ..Application::default()
-            },
             name: "app".into(),
             version: "1.2".into(),
-            custom_metadata: Value::Null,
             build_time: SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000),
-            output: self.path("app.eif"),
+            ..BuildPlan::new(self.path("bzImage"), boot, root, application, self.path("app.eif"))
         }
     }
 
@@ -284,7 +279,7 @@ fn the_builders_files_become_roots_and_others_keep_their_owner() {
         (line("rootfs/mine"), line("rootfs/theirs"))
     };
     assert_eq!(owners(&workshop.image()), ((0, 0), other_owner));
-    plan.builder = Builder { uid: 12_345, gid: 12_345 };
+    plan.root = Root::Folder(workshop.path("root"), Builder { uid: 12_345, gid: 12_345 });
     build(&plan, &mut |_| {}).unwrap();
     assert_eq!(owners(&workshop.image()).0, (me.uid, me.gid));
 }
@@ -329,13 +324,12 @@ fn the_metadata_says_what_was_built_with_what() {
 }
 
 #[test]
-fn the_build_time_is_source_date_epoch_or_now() {
-    let now = SystemTime::now();
-    assert_eq!(build_time(None, now).unwrap(), now);
+fn the_build_time_is_source_date_epoch_or_the_same_for_every_build() {
+    assert_eq!(build_time(None).unwrap(), DEFAULT_BUILD_TIME);
     let then = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
-    assert_eq!(build_time(Some("1700000000"), now).unwrap(), then);
+    assert_eq!(build_time(Some("1700000000")).unwrap(), then);
     for text in ["", "-1", "yesterday", "1.5", "99999999999999999999"] {
-        assert!(matches!(build_time(Some(text), now), Err(BuildError::BuildTime(_))), "{text:?}");
+        assert!(matches!(build_time(Some(text)), Err(BuildError::BuildTime(_))), "{text:?}");
     }
 }
 
@@ -365,7 +359,8 @@ fn what_cannot_be_built_is_refused_by_name_and_leaves_nothing_behind() {
     assert!(refused(&missing).to_string().contains("absent"));
     let missing = |plan: &mut BuildPlan| plan.boot.init = workshop.path("absent");
     assert!(refused(&missing).to_string().contains("absent"));
-    let missing = |plan: &mut BuildPlan| plan.root = workshop.path("absent");
+    let missing =
+        |plan: &mut BuildPlan| plan.root = Root::Folder(workshop.path("absent"), Builder::current());
     assert!(refused(&missing).to_string().contains("absent"));
     let long = |plan: &mut BuildPlan| plan.command_line = "x".repeat((64 << 10) + 1);
     assert!(matches!(refused(&long), BuildError::Write(_)));
@@ -373,6 +368,42 @@ fn what_cannot_be_built_is_refused_by_name_and_leaves_nothing_behind() {
     let left: Vec<_> =
         fs::read_dir(workshop.folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left.len(), 4, "{left:?}");
+}
+
+/// Attributes of a folder's files as `setfattr` sets them, and the line that init reads.
+#[test]
+fn attributes_of_a_folder_are_kept_and_unknown_ones_refused() {
+    let workshop = Workshop::new();
+    fs::write(workshop.root("ping"), b"x").unwrap();
+    let set = |name: &str, value: &[u8]| {
+        rustix::fs::setxattr(workshop.root("ping"), name, value, rustix::fs::XattrFlags::empty())
+    };
+    if let Err(rustix::io::Errno::OPNOTSUPP) = set("user.note", b"\x01\x02") {
+        println!("skipped: this file system has no extended attributes");
+        return;
+    }
+    let report = workshop.build();
+    assert!(report.has_attributes);
+    let unpacked = tempfile::tempdir().unwrap();
+    cpio(&ramdisks(&workshop.image())[1], &["--extract", "--quiet"], unpacked.path());
+    let line = fs::read_to_string(unpacked.path().join("xattrs")).unwrap();
+    assert_eq!(line, "user.note 0102 ping\n");
+    // Only root may set others.
+    if set("trusted.other", b"x").is_ok() {
+        let mut plan = workshop.plan();
+        let error = build(&plan, &mut |_| {}).unwrap_err();
+        assert!(matches!(&error, BuildError::Attribute { name, .. } if name == "trusted.other"), "{error}");
+        plan.reading.others = image::attributes::Others::Drop;
+        assert!(build(&plan, &mut |_| {}).unwrap().has_attributes);
+    }
+}
+
+#[test]
+fn a_socket_is_left_out() {
+    let workshop = Workshop::new();
+    let _listener = std::os::unix::net::UnixListener::bind(workshop.root("socket")).unwrap();
+    workshop.build();
+    assert!(!names(&ramdisks(&workshop.image())[1]).contains(&"rootfs/socket".to_owned()));
 }
 
 #[test]
@@ -409,7 +440,7 @@ fn a_file_replaced_by_a_link_out_of_the_folder_is_not_read() {
 fn a_mount_in_the_folder_is_refused() {
     let mut plan = Workshop::new().plan();
     // Every Linux machine has a folder with other file systems mounted in it.
-    plan.root = PathBuf::from("/sys");
+    plan.root = Root::Folder(PathBuf::from("/sys"), Builder::current());
     let workshop = Workshop::new();
     plan.kernel = workshop.path("bzImage");
     plan.boot.init = workshop.path("init");

@@ -14,7 +14,7 @@ use std::process::Command;
 
 use containers::tool;
 use image::dockerfile::{self, DockerfileError, Request};
-use image::platform::Platform;
+use image::kernel::Architecture;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -32,7 +32,7 @@ fn context(dockerfile: &str) -> TempDir {
 fn build(context: &Path) -> Result<(TempDir, Vec<String>), DockerfileError> {
     let layout = tempfile::Builder::new().prefix("a:colon").tempdir().unwrap();
     let mut lines = Vec::new();
-    let request = Request { context, platform: Platform::Amd64, build_time: DATE };
+    let request = Request { context, platform: Architecture::X86_64, build_time: DATE };
     dockerfile::build(&request, layout.path(), &mut |line| lines.push(line.to_owned()))?;
     Ok((layout, lines))
 }

@@ -324,3 +324,20 @@ fn memory_that_is_too_small_is_said_with_what_would_do() {
     let mut enough = GuestMemory::allocate(needed.next_multiple_of(MIB), None).unwrap();
     load_into(&mut enough, &image, &options()).unwrap();
 }
+
+#[test]
+fn memory_for_what_a_compressed_ramdisk_unpacks_to_is_demanded() {
+    // A zstd frame of one segment whose header tells 64 MiB: RFC 8878, 3.1.1.1.
+    let frame = [&[0x28, 0xb5, 0x2f, 0xfd, 0xa0][..], &(64_u32 << 20).to_le_bytes(), &[0; 16]].concat();
+    let mut parts = Parts::default();
+    parts.ramdisks[1] = frame;
+    let image = parts.image();
+    let mut memory = GuestMemory::allocate(128 * MIB, None).unwrap();
+    let refused =
+        load(image.as_slice(), image.len() as u64, &mut memory, &options(), &mut |_| {}).unwrap_err();
+    let LoadingError::Kernel(BootError::MemoryTooSmall { needed, .. }) = refused else { panic!("{refused}") };
+    assert!(needed > 128 * MIB);
+    let mut memory = GuestMemory::allocate(256 * MIB, None).unwrap();
+    let loaded = load(image.as_slice(), image.len() as u64, &mut memory, &options(), &mut |_| {}).unwrap();
+    assert_eq!(loaded.image.memory_needed, needed);
+}

@@ -117,9 +117,7 @@ impl<'a> Client<'a> {
         let mut attempts = Attempts::new(self.request, &what);
         loop {
             let attempt = tokio::time::timeout(time, self.try_manifest(wanted, size, &what)).await;
-            match attempt
-                .unwrap_or_else(|_| Err(Problem::Again(format!("it took more than {} s", time.as_secs()))))
-            {
+            match attempt.unwrap_or_else(|_| Err(too_slow(time))) {
                 Ok(fetched) => return Ok(fetched),
                 Err(problem) => attempts.failed(problem, progress).await?,
             }
@@ -228,7 +226,9 @@ impl<'a> Client<'a> {
         let response = self.follow(url.clone(), accept, what).await?;
         let response = if self.is_challenge(&response) {
             // Also in the middle of an image: tokens last for minutes.
-            self.authorization = Some(self.asker().answer(response.headers(), what).await?);
+            let time = self.request.limits.document_time;
+            let answer = tokio::time::timeout(time, self.asker().answer(response.headers(), what)).await;
+            self.authorization = Some(answer.unwrap_or_else(|_| Err(too_slow(time)))?);
             self.follow(url, accept, what).await?
         } else {
             response
@@ -343,6 +343,10 @@ impl<'a> Attempts<'a> {
         tokio::time::sleep(pause).await;
         Ok(())
     }
+}
+
+fn too_slow(time: Duration) -> Problem {
+    Problem::Again(format!("it took more than {} s", time.as_secs()))
 }
 
 /// An answer's whole body, if it is not larger than `limit`.

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::error::RegistryError;
 use super::limits::Limits;
 use super::manifest::Descriptor;
-use crate::platform::Platform;
+use crate::kernel::Architecture;
 
 /// A layout that is being written. It becomes one with [`Layout::finish`], which writes the index.
 #[derive(Debug)]
@@ -67,7 +67,7 @@ impl Layout {
         &self,
         manifest: &Descriptor,
         media_type: &str,
-        platform: Platform,
+        platform: Architecture,
     ) -> Result<(), RegistryError> {
         let index = json!({
             "schemaVersion": 2,
@@ -76,7 +76,7 @@ impl Layout {
                 "mediaType": media_type,
                 "digest": manifest.digest.to_string(),
                 "size": manifest.size,
-                "platform": { "architecture": platform.architecture(), "os": "linux" },
+                "platform": { "architecture": platform.oci_name(), "os": "linux" },
             }],
         });
         self.write("oci-layout", &json!({ "imageLayoutVersion": "1.0.0" }))?;

@@ -11,7 +11,7 @@ pub struct Limits {
     pub config_bytes: u64,
     /// Bytes of an answer that grants a token.
     pub token_bytes: u64,
-    /// Layers of one image. Docker can run no image of more than 127.
+    /// Layers of one image. Docker stops at 127, the overlay file system at 500.
     pub layers: usize,
     /// Bytes of one layer as it is transferred.
     pub blob_bytes: u64,
@@ -37,9 +37,9 @@ impl Default for Limits {
             manifest_bytes: 4 << 20,
             config_bytes: 4 << 20,
             token_bytes: 64 << 10,
-            layers: 127,
+            layers: 512,
             blob_bytes: 16 << 30,
-            image_bytes: 32 << 30,
+            image_bytes: 16 << 30,
             redirects: 5,
             attempts: 4,
             pause: Duration::from_secs(1),

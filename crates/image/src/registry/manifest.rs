@@ -170,7 +170,7 @@ impl Index {
             .filter(|entry| {
                 entry.platform().as_ref().is_some_and(|platform| {
                     platform.os().to_string() == "linux"
-                        && platform.architecture().to_string() == wanted.architecture()
+                        && platform.architecture().to_string() == wanted.oci_name()
                 })
             })
             .collect();
@@ -183,7 +183,7 @@ impl Index {
             .or_else(|| fits.first())
             .ok_or_else(|| RegistryError::NoPlatform {
                 reference: request.reference.to_string(),
-                wanted: wanted.to_string(),
+                wanted: format!("linux/{}", wanted.oci_name()),
                 available: platforms(manifests),
             })?;
         let what = request.reference.to_string();
@@ -303,13 +303,13 @@ pub(super) fn check_config(bytes: &[u8], request: &Request<'_>) -> Result<(), Re
             error.column()
         ),
     })?;
-    if config.os == "linux" && config.architecture == request.platform.architecture() {
+    if config.os == "linux" && config.architecture == request.platform.oci_name() {
         return Ok(());
     }
     let made_for = format!("{}/{}", config.os, config.architecture);
     Err(RegistryError::NoPlatform {
         reference,
-        wanted: request.platform.to_string(),
+        wanted: format!("linux/{}", request.platform.oci_name()),
         available: if is_harmless(&made_for) { made_for } else { "no platform that can be named".to_owned() },
     })
 }

@@ -161,6 +161,25 @@ fn a_token_service_that_does_not_do_its_part_is_told_from_wrong_credentials() {
 }
 
 #[test]
+fn a_token_that_never_comes_to_its_end_has_a_time_for_blobs_too() {
+    let image = Image::new();
+    let server = Server::start_knowing(|host| {
+        let realm = format!("http://{host}/token");
+        move |asked: &Asked| match asked.path.as_str() {
+            path if path.contains("/manifests/") => image.answer(asked),
+            path if path.starts_with("/token") => Answer::silent(100, b"{"),
+            _ => bearer(&realm),
+        }
+    });
+    let mut pull = Pull::default();
+    pull.limits.document_time = std::time::Duration::from_secs(1);
+    pull.limits.attempts = 2;
+    let message = pull.fails(&server.image("app:1"));
+    assert!(message.contains("blob sha256:") && message.contains("it took more than 1 s"), "{message}");
+    assert_eq!(server.count("/token"), 2);
+}
+
+#[test]
 fn credentials_are_not_sent_where_a_registry_must_not_send_them() {
     let other = Server::start(|_| granted());
     for (realm, why) in [

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use image::platform::Platform;
+use image::kernel::Architecture;
 use serde_json::{Value, json};
 
 use crate::server::{Answer, Asked, CONFIG, INDEX, Image, LAYER, MANIFEST, Server, descriptor, digest};
@@ -302,7 +302,7 @@ fn the_image_for_the_machine_is_chosen_from_a_list() {
     let (plain, arm) = (digest(&list.images[3].manifest), digest(&list.images[5].manifest));
     let server = Server::start(move |asked| list.answer(asked));
     for (platform, wanted, architecture) in
-        [(Platform::Amd64, plain, "amd64"), (Platform::Arm64, arm, "arm64")]
+        [(Architecture::X86_64, plain, "amd64"), (Architecture::Aarch64, arm, "arm64")]
     {
         let got = Pull { platform, ..Pull::default() }.run(&server.image("a:1")).unwrap();
         assert_eq!(got.pulled.digest, wanted);

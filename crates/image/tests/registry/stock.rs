@@ -6,7 +6,7 @@ use std::process::Command;
 
 use containers::registry::{Options, PASSWORD, USER};
 use containers::{Layout, Registry, tool};
-use image::platform::Platform;
+use image::kernel::Architecture;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -108,7 +108,7 @@ fn an_image_for_another_machine_is_refused_before_its_layers_come() {
     let folder = tempfile::tempdir().unwrap();
     let registry = Registry::start();
     let reference = registry.push(&layout(folder.path()), "app:1");
-    let message = Pull { platform: Platform::Arm64, ..Pull::default() }.fails(&reference);
+    let message = Pull { platform: Architecture::Aarch64, ..Pull::default() }.fails(&reference);
     assert!(message.contains("not made for linux/arm64; it is made for linux/amd64"), "{message}");
 }
 

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use image::platform::Platform;
+use image::kernel::Architecture;
 use image::registry::{self, DockerConfig, Event, Limits, Pulled, RegistryError, Request};
 use tempfile::TempDir;
 
@@ -23,12 +23,12 @@ pub(crate) fn limits() -> Limits {
 pub(crate) struct Pull {
     pub(crate) limits: Limits,
     pub(crate) credentials: DockerConfig,
-    pub(crate) platform: Platform,
+    pub(crate) platform: Architecture,
 }
 
 impl Default for Pull {
     fn default() -> Self {
-        Self { limits: limits(), credentials: DockerConfig::none(), platform: Platform::Amd64 }
+        Self { limits: limits(), credentials: DockerConfig::none(), platform: Architecture::X86_64 }
     }
 }
 

@@ -1,10 +1,13 @@
 //! Transfers that break off, stall, or are sent on to somewhere else.
 
-use std::process::Command;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use containers::tool;
+use image::registry::{self, Event};
+use image::scratch::Scratch;
 use serde_json::json;
 
 use crate::server::{Answer, CONFIG, Image, LAYER, Server, descriptor, digest};
@@ -239,4 +242,52 @@ fn memory_does_not_grow_with_a_layer() {
     let peak = said.lines().find_map(|line| line.strip_prefix("peak memory in KiB: ")).unwrap();
     let peak = peak.parse::<u64>().unwrap() << 10;
     assert!(peak < MEMORY, "{peak}");
+}
+
+#[test]
+fn what_a_killed_pull_left_is_removed_by_the_next() {
+    let image = Image::new();
+    let silent = digest(&image.layers[0]);
+    let server = Server::start(move |asked| {
+        if asked.path.ends_with(&silent) { Answer::silent(300_000, b"111") } else { image.answer(asked) }
+    });
+    let place = tempfile::tempdir().unwrap();
+    let mut pull = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "transfers::the_other_process_that_is_killed", "--nocapture", "--ignored"])
+        .env("TEST_REFERENCE", server.image("a:1"))
+        .env("TEST_PLACE", place.path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // It says so when the layer has begun to come.
+    let mut lines = BufReader::new(pull.stdout.take().unwrap()).lines().map_while(Result::ok);
+    assert!(lines.any(|line| line.contains("has begun")));
+    pull.kill().unwrap();
+    pull.wait().unwrap();
+    assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 1, "nobody was there to remove it");
+    drop(Scratch::new_in(place.path()).unwrap());
+    assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 0);
+}
+
+#[test]
+#[ignore = "part of another test: pulls until it is killed"]
+fn the_other_process_that_is_killed() {
+    let (Ok(reference), Ok(place)) = (std::env::var("TEST_REFERENCE"), std::env::var("TEST_PLACE")) else {
+        return;
+    };
+    let scratch = Scratch::new_in(place.as_ref()).unwrap();
+    let (pull, reference) = (Pull::default(), reference.parse().unwrap());
+    let request = registry::Request {
+        reference: &reference,
+        platform: pull.platform,
+        limits: &pull.limits,
+        credentials: &pull.credentials,
+    };
+    let into = scratch.make("layout").unwrap();
+    let ended = registry::pull(&request, &into, &mut |event| {
+        if matches!(event, Event::Blob { total: 300_000, .. }) {
+            println!("the layer has begun");
+        }
+    });
+    panic!("it was to be killed, and ended: {ended:?}");
 }

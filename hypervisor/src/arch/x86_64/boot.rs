@@ -28,9 +28,9 @@ const PAGE: u64 = 4096;
 /// structures, per-CPU data and its own allocations on the smallest machines.
 const WORKING_MEMORY: u64 = 32 << 20;
 
-/// Times a ramdisk's length that Linux needs as memory: the ramdisk itself, and twice what it unpacks, since its
-/// root file system takes at most half of the memory. An uncompressed ramdisk unpacks to its own length.
-const RAMDISK_FACTOR: u64 = 3;
+/// Times what the ramdisks unpack to that Linux needs as memory, beside the ramdisks themselves: its root file system takes at most
+/// half of the memory.
+const UNPACKED_FACTOR: u64 = 2;
 
 /// The longest command line of a kernel that does not say what it takes: what Linux on x86 takes, less the
 /// terminating zero (`COMMAND_LINE_SIZE` in arch/x86/include/asm/setup.h).
@@ -144,11 +144,12 @@ impl Kernel {
         Ok(Self { bytes, format })
     }
 
-    /// Bytes of guest memory that are enough to boot with uncompressed ramdisks of `ramdisk_length` bytes in all.
+    /// Bytes of guest memory that are enough to boot with ramdisks of `packed` bytes in all, which unpack to `unpacked` bytes.
+    /// Uncompressed ramdisks unpack to their own length.
     #[must_use]
-    pub fn memory_needed(&self, ramdisk_length: u64) -> u64 {
-        let ramdisk = ramdisk_length.saturating_mul(RAMDISK_FACTOR);
-        self.footprint().end().saturating_add(WORKING_MEMORY).saturating_add(ramdisk)
+    pub fn memory_needed(&self, packed: u64, unpacked: u64) -> u64 {
+        let ramdisks = unpacked.saturating_mul(UNPACKED_FACTOR).saturating_add(packed);
+        self.footprint().end().saturating_add(WORKING_MEMORY).saturating_add(ramdisks)
     }
 
     /// Where ramdisks of together at most `max_length` bytes go: as high as possible below the hole under 4 GiB,
@@ -158,7 +159,7 @@ impl Kernel {
     /// [`BootError::MemoryTooSmall`] or [`BootError::RamdiskTooBig`], which say what would do.
     pub fn initrd_address(&self, ranges: &[RamRange], max_length: u64) -> Result<u64, BootError> {
         let available = ranges.iter().map(|range| range.length).sum();
-        let needed = self.memory_needed(max_length);
+        let needed = self.memory_needed(max_length, max_length);
         let lowest = self.footprint().end();
         let limit = self.ramdisk_limit();
         // A multiple of a page's size keeps the arithmetic below exact.
@@ -262,7 +263,8 @@ impl Kernel {
         // From zero, so that everything below 1 MiB is there as well.
         if !inside(0, footprint.end()) {
             let available = ranges.iter().map(|range| range.length).sum();
-            let needed = self.memory_needed(initrd.map_or(0, |(_, length)| length)).max(available);
+            let ramdisks = initrd.map_or(0, |(_, length)| length);
+            let needed = self.memory_needed(ramdisks, ramdisks).max(available);
             return Err(BootError::MemoryTooSmall { needed, available });
         }
         let Some((address, length)) = initrd.filter(|&(_, length)| length > 0) else {

@@ -6,7 +6,6 @@ mod signing;
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 use aws_nitro_enclaves_image_format::defs::{EifBuildInfo, EifIdentityInfo};
 use aws_nitro_enclaves_image_format::utils::eif_reader::EifReader;
@@ -14,9 +13,10 @@ use aws_nitro_enclaves_image_format::utils::eif_signer::{EifSigner, SignKeyData}
 use aws_nitro_enclaves_image_format::utils::{EifBuilder, PcrSignatureChecker};
 use eif::describe::describe;
 use eif::load::{Loaded, measure};
-use image::builder::{BuildPlan, DEFAULT_COMMAND_LINE, build};
+use image::builder::{BuildPlan, build};
 use image::folder::Builder;
 use image::ramdisk::{Application, BootFiles};
+use image::root::Root;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha384};
 use tempfile::TempDir;
@@ -47,20 +47,16 @@ fn ours(folder: &TempDir) -> PathBuf {
     fs::write(path("init"), noise(2, 1000)).unwrap();
     fs::create_dir_all(path("root/bin")).unwrap();
     fs::write(path("root/bin/app"), noise(3, 100_000)).unwrap();
+    let boot = BootFiles { init: path("init"), ..BootFiles::default() };
+    let application = Application { arguments: vec!["/bin/app".into()], ..Application::default() };
+    let root = Root::Folder(path("root"), Builder::current());
     let plan = BuildPlan {
-        kernel: path("bzImage"),
         kernel_version: Some("6.12.63".into()),
         kernel_origin: Some(json!({"source_package": "linux-source-6.12"})),
-        boot: BootFiles { init: path("init"), ..BootFiles::default() },
-        command_line: DEFAULT_COMMAND_LINE.into(),
-        root: path("root"),
-        builder: Builder::current(),
-        application: Application { arguments: vec!["/bin/app".into()], ..Application::default() },
         name: "oracle".into(),
         version: "7".into(),
         custom_metadata: json!({"team": "a"}),
-        build_time: SystemTime::UNIX_EPOCH,
-        output: path("ours.eif"),
+        ..BuildPlan::new(path("bzImage"), boot, root, application, path("ours.eif"))
     };
     build(&plan, &mut |_| {}).unwrap();
     plan.output

@@ -35,7 +35,9 @@ pub fn kernel(data: &[u8]) -> bool {
     let footprint = kernel.footprint();
     assert!(footprint.guest_address >= HIGH_MEMORY && footprint.end() <= MMIO_HOLE && footprint.length > 0);
     let ramdisk_length = u64::from(u16::from_le_bytes([low, high])) << 10;
-    assert!(kernel.memory_needed(ramdisk_length) > footprint.end().saturating_add(ramdisk_length));
+    assert!(
+        kernel.memory_needed(ramdisk_length, ramdisk_length) > footprint.end().saturating_add(ramdisk_length)
+    );
     find_ramdisk(&kernel, &ram_ranges(LARGE), ramdisk_length << 8);
 
     let memory_bytes = (u64::from(memory_mib % 64) + 1) * MIB;

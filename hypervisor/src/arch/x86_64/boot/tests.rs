@@ -201,7 +201,7 @@ fn a_ramdisk_that_does_not_fit_says_how_much_memory_would_do() {
     let error = kernel.initrd_address(&ram_ranges(64 * MIB), 64 * MIB).unwrap_err();
     let BootError::MemoryTooSmall { needed, available } = error else { panic!("{error}") };
     assert_eq!(available, 64 * MIB);
-    assert_eq!(needed, kernel.memory_needed(64 * MIB));
+    assert_eq!(needed, kernel.memory_needed(64 * MIB, 64 * MIB));
     assert!(kernel.initrd_address(&ram_ranges(needed), 64 * MIB).is_ok());
 }
 

@@ -1,0 +1,6 @@
+//! Takes any bytes for the layers of a container image. `image::fuzzing` says what holds.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    image::fuzzing::layers(data);
+});
