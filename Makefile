@@ -29,8 +29,7 @@ lab: ## Run CMD='...' where KVM can run a kernel: on this machine if it can, els
 lab: export LAB_COMMAND := $(value CMD)
 
 bench: build ## The benchmarks, peers measured in the same session (PARTS='boot vsock' for some)
-	@cargo build --release --package tests --bin bench
-	@tools/lab "$(target)/release/bench" $(PARTS)
+	@tools/bench $(PARTS)
 
 check: ## Format, lints, licences, bans, sources, links, what documents say of the source
 	@tools/setup check

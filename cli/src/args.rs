@@ -14,7 +14,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use self::attestation::{AttestCommand, Bytes, PkiCommand, PkiInitArgs, Time, VerifyArgs};
 pub(crate) use self::build::{BuildArgs, Compress};
-pub(crate) use self::image::{EifCommand, EifFilesArgs, EifVerifyArgs};
+pub(crate) use self::image::{
+    EifCommand, EifDescribeArgs, EifDiffArgs, EifExtractArgs, EifFilesArgs, EifMeasureArgs, EifSignArgs,
+    EifVerifyArgs,
+};
 pub(crate) use self::lifecycle::{
     ConnectArgs, CreateArgs, DescribeArgs, DoctorArgs, ImageArgs, Level, NameArgs, RunArgs, StartArgs,
     TerminateArgs,
@@ -62,7 +65,7 @@ pub(crate) enum Command {
     Connect(ConnectArgs),
     /// Build an enclave image file, the same bytes for the same input
     Build(Box<BuildArgs>),
-    /// Look into enclave image files
+    /// Look into enclave image files, and sign them
     #[command(subcommand)]
     Eif(EifCommand),
     /// Check attestation documents

@@ -1,7 +1,7 @@
 //! One module for each command or group of commands.
 
 mod attest;
-mod build;
+pub(crate) mod build;
 mod completions;
 mod connect;
 mod console;
@@ -28,7 +28,7 @@ pub(crate) fn execute(command: &Command) -> Result<u8> {
         Command::Logs(args) => console::logs(args)?,
         Command::Connect(args) => connect::connect(args)?,
         Command::Build(args) => build::build(args)?,
-        Command::Eif(command) => eif::eif(command)?,
+        Command::Eif(command) => return eif::eif(command),
         Command::Attest(command) => attest::attest(command)?,
         Command::Pki(command) => pki::pki(command)?,
         Command::Doctor(args) => doctor::doctor(args)?,

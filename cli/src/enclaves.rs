@@ -1,6 +1,6 @@
 //! Finding enclaves, and turning the hypervisor's errors into messages with a next step.
 
-use enclave_hypervisor::client::{self, ClientError, LaunchError, RunRoot};
+use enclave_hypervisor::client::{self, Cleaned, ClientError, LaunchError, RunRoot};
 use enclave_hypervisor::description::Description;
 use enclave_hypervisor::exit_reason::ExitReason;
 use enclave_hypervisor::launch::LaunchFailure;
@@ -8,15 +8,23 @@ use enclave_hypervisor::launch::LaunchFailure;
 use crate::error::{Failure, Result};
 use crate::output::{self, printable};
 
-/// This user's run folder, after cleaning what killed supervisors left; what was cleaned is told.
+/// This user's run folder, and what was cleaned in it of what killed supervisors left.
 ///
 /// # Errors
 /// If there is no such folder or it cannot be used.
+pub(crate) fn open() -> core::result::Result<(RunRoot, Vec<Cleaned>), ClientError> {
+    let root = RunRoot::from_environment()?;
+    let cleaned = client::clean_stale(&root)?;
+    Ok((root, cleaned))
+}
+
+/// The same, and tells what was cleaned.
+///
+/// # Errors
+/// As [`open`].
 pub(crate) fn open_root() -> Result<RunRoot> {
-    let root = RunRoot::from_environment().map_err(|error| client_failure(ClientError::RunDir(error)))?;
-    for cleaned in client::clean_stale(&root).map_err(client_failure)? {
-        output::tell(format_args!("note: {cleaned}"));
-    }
+    let (root, cleaned) = open().map_err(client_failure)?;
+    cleaned.iter().for_each(|cleaned| output::tell(format_args!("note: {cleaned}")));
     Ok(root)
 }
 

@@ -7,6 +7,8 @@ use std::path::Path;
 use attestation::certificate::Certificate;
 use base64ct::{Base64, Base64Unpadded, Base64UrlUnpadded, Encoding};
 use eif::certificate::SigningCertificate;
+use eif::private_key::PrivateKey;
+use zeroize::Zeroizing;
 
 use crate::error::{Failure, Result, file_advice};
 
@@ -14,6 +16,12 @@ use crate::error::{Failure, Result, file_advice};
 const MAX_DOCUMENT_TEXT: u64 = 64 * 1024;
 /// Longest certificate file: certificates are at most 1024 bytes; tools put descriptions before them.
 const MAX_CERTIFICATE_FILE: u64 = 64 * 1024;
+/// Longest key file that is looked into: keys have a few hundred bytes; tools put parameters and a certificate beside them.
+const MAX_KEY_FILE: u64 = 64 * 1024;
+/// Room for such a file.
+const KEY_CAPACITY: usize = 64 * 1024 + 32;
+/// Longest file with a signature: 139 bytes at most in DER, as text.
+const MAX_SIGNATURE_FILE: u64 = 4096;
 /// First byte of a DER sequence, which a certificate is; PEM is text.
 const DER_SEQUENCE: u8 = 0x30;
 
@@ -110,6 +118,45 @@ pub(crate) fn signing_certificate(path: &Path) -> Result<SigningCertificate> {
             "give a certificate in PEM or DER, not the private key or a request",
         )
     })
+}
+
+/// The key that signs images.
+///
+/// # Errors
+/// If it cannot be read or is not such a key.
+pub(crate) fn signing_key(path: &Path) -> Result<PrivateKey> {
+    if path.to_str().is_some_and(|text| text.starts_with("arn:")) {
+        return Err(Failure::new(
+            "a key of a cloud's key service is not asked for signatures by this command",
+            "write what is to be signed with `enclave eif measure --sign-cert CERT --to-be-signed OUT`, have it signed, and \
+             attach the signature with `enclave eif sign --signature FILE`",
+        ));
+    }
+    let failed = |error: &io::Error| Failure::file("read the signing key", path, error);
+    // Not to grow, which would leave a part of it behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(KEY_CAPACITY));
+    let file = File::open(path).map_err(|error| failed(&error))?;
+    file.take(MAX_KEY_FILE).read_to_end(&mut bytes).map_err(|error| failed(&error))?;
+    PrivateKey::from_pem(&bytes).map_err(|error| {
+        let message = format!("{} cannot be used: {error}", path.display());
+        match message.split_once("; ") {
+            Some((cause, advice)) => Failure::new(cause, advice),
+            None => Failure::new(message, "give the private key in PEM, not its certificate"),
+        }
+    })
+}
+
+/// A signature over an image: raw, or as hexadecimal or base64 text, which no raw signature happens to be.
+///
+/// # Errors
+/// If it cannot be read.
+pub(crate) fn signature(path: &Path) -> Result<Vec<u8>> {
+    let bytes = read_bounded(path, MAX_SIGNATURE_FILE, "the signature")?;
+    let decoded = std::str::from_utf8(&bytes).ok().and_then(|text| {
+        let text: String = text.split_whitespace().collect();
+        hex::decode(&text).ok().or_else(|| Base64::decode_vec(&text).ok())
+    });
+    Ok(decoded.unwrap_or(bytes))
 }
 
 #[cfg(test)]

@@ -1,4 +1,7 @@
-//! From options to a running enclave: what a supervisor is told, and who vouches for it.
+//! From a request to a running enclave: what a supervisor is told, and who vouches for it.
+
+mod cpus;
+mod error;
 
 use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt;
@@ -7,57 +10,112 @@ use std::thread;
 use std::time::SystemTime;
 
 use attestation::identity::EnclaveId;
-use enclave_hypervisor::client::{self, RunRoot, Supervisor};
-use enclave_hypervisor::description::{Description, State};
-use enclave_hypervisor::launch::{ContainmentMode, LaunchSpec, PROTOCOL_VERSION};
+use eif::certificate::SigningCertificate;
+use eif::header::SectionKind;
+use enclave_hypervisor::client::{self, LaunchError, RunRoot, Supervisor};
+use enclave_hypervisor::description::Description;
+use enclave_hypervisor::launch::{ContainmentMode, LaunchEvent, LaunchSpec, PROTOCOL_VERSION};
 use enclave_hypervisor::messages::SecurityIdentity;
 use enclave_hypervisor::run_dir::is_enclave_id;
 use getrandom::SysRng;
 use rustix::fs::OFlags;
 use serde_bytes::ByteBuf;
 
-use crate::args::ImageArgs;
+pub(crate) use self::cpus::Cpus;
+pub(crate) use self::error::PlanError;
+use crate::args::Level;
 use crate::config::Config;
 use crate::enclaves::client_failure;
 use crate::error::{Failure, Result};
 use crate::memory::Needs;
-use crate::placement::{self, Load};
-use crate::{enclaves, host, input, output, pki};
+use crate::sections::Sections;
+use crate::{enclaves, host, output, pki};
 
 /// Characters of the longest name.
 const MAX_NAME: usize = 64;
 
+/// The image of an enclave to be, opened once: what is looked at beforehand is the file that is loaded.
+#[derive(Debug)]
+pub(crate) struct Image {
+    /// To read.
+    pub(crate) file: File,
+    /// Where it lies, without links.
+    pub(crate) path: PathBuf,
+    /// Bytes of the file.
+    pub(crate) length: u64,
+}
+
+/// What is to be started.
+#[derive(Debug)]
+pub(crate) struct Request {
+    /// The host CPUs to run on.
+    pub(crate) cpus: Cpus,
+    /// Guest memory in MiB.
+    pub(crate) memory_mib: u64,
+    /// What to call it; without, as the file.
+    pub(crate) name: Option<String>,
+    /// Refuse a name that is taken, instead of adding `_1`, `_2` and so on.
+    pub(crate) exact_name: bool,
+    /// The guest's vsock address, or a free one.
+    pub(crate) cid: Option<u32>,
+    /// Debug mode.
+    pub(crate) debug: bool,
+    /// Run at once, or stay loaded.
+    pub(crate) start: bool,
+    /// How far to contain it; without, as the configuration says.
+    pub(crate) containment: Option<Level>,
+    /// Who must have signed the image.
+    pub(crate) required_certificate: Option<SigningCertificate>,
+}
+
 /// An enclave that is ready to be started.
 #[derive(Debug)]
 pub(crate) struct Plan {
-    /// The image, opened.
-    pub(crate) image: File,
-    /// What its supervisor is told.
-    pub(crate) spec: LaunchSpec,
-    /// The supervisor, which waits for that.
-    pub(crate) supervisor: Supervisor,
+    image: Image,
+    spec: LaunchSpec,
+    supervisor: Supervisor,
+    /// What the image needs, if that can be told beforehand.
+    pub(crate) needs: Option<Needs>,
+}
+
+impl Image {
+    /// Opens an image.
+    ///
+    /// # Errors
+    /// If it cannot be opened or is no ordinary file.
+    pub(crate) fn open(path: &Path) -> core::result::Result<Self, PlanError> {
+        let failed = |error| PlanError::Image { path: path.to_owned(), error };
+        // Without NONBLOCK a FIFO would keep the command waiting.
+        let nonblock = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or(0);
+        let file = File::options().read(true).custom_flags(nonblock).open(path).map_err(failed)?;
+        let metadata = file.metadata().map_err(failed)?;
+        if !metadata.is_file() {
+            return Err(PlanError::NotAFile(path.to_owned()));
+        }
+        Ok(Self { file, path: path.canonicalize().map_err(failed)?, length: metadata.len() })
+    }
 }
 
 /// Checks what was asked for against this host and prepares it.
 ///
 /// # Errors
 /// If something is missing or does not fit, before an enclave is started.
-pub(crate) fn plan(args: &ImageArgs, debug: bool, start: bool, root: &RunRoot) -> Result<Plan> {
-    let config = Config::load()?;
-    let (image, path) = open_image(&args.eif)?;
-    let others = enclaves::list(root)?;
-    let memory_mib = memory(args, &config, &image)?;
-    let required_certificate = match &args.require_signature {
-        Some(path) => Some(ByteBuf::from(input::signing_certificate(path)?.der().to_vec())),
-        None => None,
-    };
-    let name = match &args.name {
+pub(crate) fn plan(
+    image: Image,
+    request: Request,
+    config: &Config,
+    root: &RunRoot,
+) -> core::result::Result<Plan, PlanError> {
+    let others = enclaves::list(root).map_err(PlanError::Others)?;
+    let needs = Needs::of(&image.file);
+    check_memory(request.memory_mib, needs, config)?;
+    let name = match &request.name {
         Some(name) => checked_name(name)?,
-        None => default_name(&path),
+        None => default_name(&image.path),
     };
-    let cpus = cpus(args, &config, &others)?;
+    let cpus = cpus::choose(&request.cpus, config, &others)?;
     let containment =
-        args.containment.or(config.containment).map_or_else(ContainmentMode::default, Into::into);
+        request.containment.or(config.containment).map_or_else(ContainmentMode::default, Into::into);
     if containment == ContainmentMode::Off {
         output::tell(
             "warning: containment is off: this enclave's processes keep all rights of the user who starts it. For debugging only.",
@@ -68,10 +126,12 @@ pub(crate) fn plan(args: &ImageArgs, debug: bool, start: bool, root: &RunRoot) -
         let identity = scope.spawn(identity);
         let supervisor =
             client::supervisor_program().and_then(|program| Supervisor::spawn(&program, containment));
-        let supervisor = supervisor.map_err(client_failure)?;
-        let identity = identity.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-        Ok::<_, Failure>((supervisor, identity))
+        let supervisor = supervisor.map_err(|error| PlanError::Supervisor(client_failure(error)))?;
+        let identity = identity.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        Ok((supervisor, identity.map_err(PlanError::Identity)?))
     })?;
+    let required_certificate =
+        request.required_certificate.map(|certificate| ByteBuf::from(certificate.der().to_vec()));
     let spec = LaunchSpec {
         version: PROTOCOL_VERSION,
         // Told by the supervisor that is started.
@@ -81,72 +141,64 @@ pub(crate) fn plan(args: &ImageArgs, debug: bool, start: bool, root: &RunRoot) -
         cgroup: config.cgroup.clone(),
         enclave_id: enclave_id.to_string(),
         name,
-        exact_name: args.name.is_some(),
+        exact_name: request.exact_name && request.name.is_some(),
         run_root: root.path().to_owned(),
-        image_path: path,
-        cid: args.cid,
+        image_path: image.path.clone(),
+        cid: request.cid,
         cpus,
-        memory_mib,
+        memory_mib: request.memory_mib,
         huge_page_size: config.huge_page_size(),
-        debug,
+        debug: request.debug,
         required_certificate,
         heartbeat_timeout_ms: config.heartbeat_timeout_ms,
-        start,
+        start: request.start,
         identity,
     };
-    Ok(Plan { image, spec, supervisor })
+    Ok(Plan { image, spec, supervisor, needs })
 }
 
-fn open_image(path: &Path) -> Result<(File, PathBuf)> {
-    let failed = |error| Failure::file("open the image", path, &error);
-    // Without NONBLOCK a FIFO would keep the command waiting.
-    let nonblock = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or(0);
-    let image = File::options().read(true).custom_flags(nonblock).open(path).map_err(failed)?;
-    if !image.metadata().map_err(failed)?.is_file() {
-        return Err(Failure::new(
-            format_args!("{} is not an ordinary file", path.display()),
-            "give an enclave image file (EIF), such as `enclave build` writes",
-        ));
+impl Plan {
+    /// The EnclaveID that it will have.
+    pub(crate) fn enclave_id(&self) -> &str {
+        &self.spec.enclave_id
     }
-    Ok((image, path.canonicalize().map_err(failed)?))
-}
 
-/// The memory to give, in MiB, checked against the image and the host.
-fn memory(args: &ImageArgs, config: &Config, image: &File) -> Result<u64> {
-    let needs = Needs::of(image);
-    let Some(memory) = args.memory.or(config.default_memory_mib) else {
-        let hint = needs.map(|needs| format!(" (this image needs {} MiB)", needs.least_mib()));
-        return Err(Failure::new(
-            "no memory size was given",
-            format_args!(
-                "add --memory MIB{}, or set default_memory_mib in the configuration",
-                hint.unwrap_or_default()
-            ),
-        ));
-    };
-    if let Some(needs) = needs {
-        check_needs(memory, needs)?;
+    /// Starts it and returns once it runs, or is loaded if it is not to be started.
+    ///
+    /// # Errors
+    /// Why it did not start.
+    pub(crate) fn launch(
+        self,
+        root: &RunRoot,
+        on_event: &mut dyn FnMut(&LaunchEvent),
+    ) -> core::result::Result<Description, LaunchError> {
+        let enclave = self.supervisor.launch(&self.spec, &self.image.file, on_event)?;
+        if let Some(metadata) = metadata(&self.image.file) {
+            // The enclave runs: what nothing measures is not worth ending it.
+            if let Err(error) = client::keep_metadata(root, &enclave, &metadata) {
+                output::tell(format_args!("warning: the image's metadata is not kept: {error}"));
+            }
+        }
+        Ok(enclave)
     }
-    check_available(memory, config)?;
-    Ok(memory)
 }
 
-fn check_needs(memory: u64, needs: Needs) -> Result<()> {
-    let least = needs.least_mib();
-    if memory < least {
-        return Err(Failure::new(
-            format_args!("{memory} MiB is too little: the image needs {least} MiB to boot"),
-            format_args!("give at least --memory {least} ({})", needs.explained()),
-        ));
+/// The metadata section, for `describe`: the supervisor does not look at it.
+fn metadata(image: &File) -> Option<Vec<u8>> {
+    Sections::of(image).ok()?.read(image, SectionKind::Metadata, client::MAX_KEPT_METADATA)?.ok()
+}
+
+/// The memory to give, in MiB, against what the image needs and what the host has.
+fn check_memory(asked: u64, needs: Option<Needs>, config: &Config) -> core::result::Result<(), PlanError> {
+    if let Some(needs) = needs
+        && asked < needs.least_mib()
+    {
+        return Err(PlanError::TooLittleMemory {
+            asked,
+            least: needs.least_mib(),
+            explained: needs.explained(),
+        });
     }
-    output::tell(format_args!(
-        "The image needs {least} MiB to boot ({}); it gets {memory} MiB.",
-        needs.explained()
-    ));
-    Ok(())
-}
-
-fn check_available(memory: u64, config: &Config) -> Result<()> {
     let (available, kind, mend) = match config.huge_page_size() {
         Some(size) => {
             let (free, _) = host::huge_pages(size).unwrap_or((0, 0));
@@ -158,59 +210,19 @@ fn check_available(memory: u64, config: &Config) -> Result<()> {
             None => return Ok(()),
         },
     };
-    if memory <= available {
+    if asked <= available {
         return Ok(());
     }
-    Err(Failure::new(
-        format_args!("{memory} MiB is more than this host can give: {available} MiB of {kind}"),
-        format_args!("give --memory {available} or less, terminate other enclaves, or {mend}"),
-    ))
-}
-
-/// The host CPUs to run on, one for each virtual CPU.
-fn cpus(args: &ImageArgs, config: &Config, others: &[Description]) -> Result<Vec<u32>> {
-    let Some(count) = args.cpus.or(config.default_cpus) else {
-        return Err(Failure::new(
-            "no number of CPUs was given",
-            "add --cpus N, or set default_cpus in the configuration",
-        ));
-    };
-    let mut usable = host::allowed_cpus();
-    if let Some(pool) = &config.cpu_pool {
-        let pool = host::parse_cpu_list(pool).ok_or_else(|| {
-            Failure::new(
-                format_args!("cpu_pool is not a list of CPUs: {pool:?}"),
-                "write it as \"2-7,10\" in the configuration",
-            )
-        })?;
-        usable.retain(|cpu| pool.contains(cpu));
-    }
-    let mut load = Load::new();
-    for cpu in
-        others.iter().filter(|enclave| enclave.state != State::Exited).flat_map(|enclave| &enclave.cpu_ids)
-    {
-        *load.entry(*cpu).or_default() += 1;
-    }
-    let chosen =
-        usize::try_from(count).ok().and_then(|count| placement::choose(&host::cores(&usable), &load, count));
-    chosen.ok_or_else(|| {
-        Failure::new(
-            format_args!("{count} CPUs were asked for, and this host offers {}", usable.len()),
-            "give a lower --cpus: each virtual CPU needs a host CPU of its own",
-        )
-    })
+    Err(PlanError::ScarceMemory { asked, available, kind, mend })
 }
 
 /// A name that was asked for.
-fn checked_name(name: &str) -> Result<String> {
+fn checked_name(name: &str) -> core::result::Result<String, PlanError> {
     let well_formed = (1..=MAX_NAME).contains(&name.chars().count()) && !name.chars().any(char::is_control);
     if well_formed && !is_enclave_id(name) {
         return Ok(name.to_owned());
     }
-    Err(Failure::new(
-        format_args!("{name:?} cannot be an enclave's name"),
-        format_args!("choose 1 to {MAX_NAME} printable characters that are not an EnclaveID"),
-    ))
+    Err(PlanError::Name(name.to_owned()))
 }
 
 /// The file's name without `.eif`; the supervisor adds `_1`, `_2` and so on if that is taken.
@@ -268,6 +280,6 @@ mod tests {
         for name in ["", "a\nb", "i-1-enc2", &"x".repeat(MAX_NAME + 1)] {
             assert!(checked_name(name).is_err(), "{name:?}");
         }
-        assert_eq!(checked_name("my app"), Ok("my app".to_owned()));
+        assert_eq!(checked_name("my app").unwrap(), "my app");
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! `args` says what can be typed, `commands` does it; `error` and `output` are the two ways out. Everything an
 //! enclave is made of lies in the crates that are called from here.
+//!
+//! Called by the name `nitro-cli`, the same program takes AWS's command line: `nitro_cli`.
 
 // Beside the lints of the workspace; tests may.
 #![cfg_attr(not(test), warn(clippy::string_slice))]
@@ -16,14 +18,18 @@ mod enclaves;
 mod error;
 mod guest;
 mod host;
+mod image_file;
 mod input;
 mod launch;
 mod memory;
+mod nitro_cli;
 mod output;
 mod paths;
 mod pki;
 mod placement;
 mod progress;
+mod sections;
+mod signing;
 mod terminal;
 mod time;
 
@@ -35,6 +41,9 @@ use crate::args::Cli;
 use crate::error::Failure;
 
 fn main() -> ExitCode {
+    if nitro_cli::is_called() {
+        return ExitCode::from(nitro_cli::run());
+    }
     let status = commands::execute(&Cli::parse().command).unwrap_or_else(|failure| report(&failure));
     ExitCode::from(status)
 }

@@ -4,12 +4,13 @@
 //! reads itself; nothing of what is read here is used for that.
 
 use std::fs::File;
-use std::os::unix::fs::FileExt;
 
-use eif::header::{HEADER_LEN, Header, SECTION_HEADER_LEN, SectionHeader, SectionKind};
+use eif::header::SectionKind;
 use eif::rules::MAX_KERNEL_SIZE;
 use eif::unpacked::{END_LEN, START_LEN, Unpacked};
 use enclave_hypervisor::arch::boot::Kernel;
+
+use crate::sections::{Section, Sections};
 
 const MIB: u64 = 1 << 20;
 
@@ -28,23 +29,13 @@ impl Needs {
     /// Reads the section table and the kernel. `None` if the file is no image that could be booted: the
     /// supervisor says why.
     pub(crate) fn of(image: &File) -> Option<Self> {
-        let mut bytes = [0; HEADER_LEN];
-        image.read_exact_at(&mut bytes, 0).ok()?;
-        let header = Header::decode(&bytes).ok()?;
-        let length = image.metadata().ok()?.len();
         let (mut kernel, mut ramdisks, mut unpacked) = (None, 0u64, Unpacked::default());
-        for (offset, size) in
-            header.section_offsets.iter().zip(header.section_sizes).take(header.section_count.into())
-        {
-            let mut section = [0; SECTION_HEADER_LEN];
-            image.read_exact_at(&mut section, *offset).ok()?;
-            let data = offset.checked_add(SECTION_HEADER_LEN as u64)?;
-            data.checked_add(size).filter(|end| *end <= length)?;
-            match SectionKind::from_code(SectionHeader::decode(&section).code) {
-                Some(SectionKind::Kernel) => kernel = Some(read_kernel(image, data, size)?),
-                Some(SectionKind::Ramdisk) => {
-                    ramdisks = ramdisks.checked_add(size)?;
-                    unpacked = unpacked.and(read_unpacked(image, data, size)?);
+        for section in Sections::of(image).ok()?.iter() {
+            match section.kind {
+                SectionKind::Kernel => kernel = Some(read_kernel(image, section)?),
+                SectionKind::Ramdisk => {
+                    ramdisks = ramdisks.checked_add(section.size)?;
+                    unpacked = unpacked.and(read_unpacked(image, section)?);
                 }
                 _ => {}
             }
@@ -72,29 +63,14 @@ impl Needs {
     }
 }
 
-fn read_unpacked(image: &File, data: u64, size: u64) -> Option<Unpacked> {
-    let (mut start, mut end) = ([0; START_LEN], [0; END_LEN]);
-    let small = usize::try_from(size).ok().and_then(|size| start.get_mut(..size.min(START_LEN)))?;
-    image.read_exact_at(small, data).ok()?;
-    let known = small.len();
-    let end = match size.checked_sub(END_LEN as u64) {
-        Some(at) => {
-            image.read_exact_at(&mut end, data.checked_add(at)?).ok()?;
-            end.as_slice()
-        }
-        None => &[],
-    };
-    Some(Unpacked::of(start.get(..known)?, end, size))
+fn read_unpacked(image: &File, section: &Section) -> Option<Unpacked> {
+    let (start, end) = section.ends(image, START_LEN, END_LEN).ok()?;
+    Some(Unpacked::of(&start, &end, section.size))
 }
 
-fn read_kernel(image: &File, data: u64, size: u64) -> Option<Kernel> {
-    if size > MAX_KERNEL_SIZE {
-        // No image may have one; a file with holes would claim it without having it.
-        return None;
-    }
-    let mut bytes = vec![0; usize::try_from(size).ok()?];
-    image.read_exact_at(&mut bytes, data).ok()?;
-    Kernel::parse(bytes).ok()
+/// No image may have a kernel above the limit; a file with holes would claim it without having it.
+fn read_kernel(image: &File, section: &Section) -> Option<Kernel> {
+    Kernel::parse(section.read(image, MAX_KERNEL_SIZE).ok()?).ok()
 }
 
 const fn mib(bytes: u64) -> u64 {
@@ -109,43 +85,21 @@ mod bzimage;
 #[cfg(test)]
 mod tests {
     use std::io::Write;
+    use std::os::unix::fs::FileExt;
+
+    use eif::header::{HEADER_LEN, Header};
 
     use super::bzimage::smallest_bzimage;
     use super::*;
+    use crate::sections::tests::image_of;
 
-    /// Golden vector A of the format: a kernel of 6 bytes, two ramdisks of 11.
+    /// An image with this kernel and two ramdisks of 11 bytes.
     fn image(kernel: &[u8]) -> File {
         image_with(kernel, b"RAMDISK-TWO")
     }
 
     fn image_with(kernel: &[u8], second: &[u8]) -> File {
-        let mut file = tempfile::tempfile().unwrap();
-        let mut header = Header::decode(&header_bytes()).unwrap();
-        let sections: [(u16, &[u8]); 3] = [(1, kernel), (3, b"07070100000"), (3, second)];
-        let mut offset = HEADER_LEN as u64;
-        header.section_count = 3;
-        for (index, (_, data)) in sections.iter().enumerate() {
-            header.section_offsets[index] = offset;
-            header.section_sizes[index] = data.len() as u64;
-            offset += (SECTION_HEADER_LEN + data.len()) as u64;
-        }
-        file.write_all(&header.encode()).unwrap();
-        for (code, data) in sections {
-            let section = SectionHeader { code, flags: 0, size: data.len() as u64 };
-            file.write_all(&section.encode()).unwrap();
-            file.write_all(data).unwrap();
-        }
-        file
-    }
-
-    fn header_bytes() -> [u8; HEADER_LEN] {
-        let mut bytes = [0; HEADER_LEN];
-        bytes[..8].copy_from_slice(b".eif\0\x04\0\0");
-        bytes[0x1b] = 3;
-        for (index, page) in [0x10, 0x11, 0x12].into_iter().enumerate() {
-            bytes[0x1c + index * 8 + 6] = page;
-        }
-        bytes
+        image_of(&[(1, kernel), (3, b"07070100000"), (3, second)])
     }
 
     #[test]

@@ -1,7 +1,14 @@
 //! A guest's console on a terminal: its control sequences must not drive the reader's terminal.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal, Read, Write};
 
+use thiserror::Error;
+
+use crate::error::Failure;
+use crate::output::stdout_failure;
+
+/// Bytes that are passed on at a time.
+const CHUNK: usize = 16 * 1024;
 /// What stands in the place of a control character.
 const MARK: u8 = b'?';
 /// First byte of the two that are one of the control characters U+0080 to U+009F in UTF-8.
@@ -49,6 +56,47 @@ impl<W: Write> Write for Shown<W> {
 
     fn flush(&mut self) -> io::Result<()> {
         self.inner.flush()
+    }
+}
+
+/// Why a console is not shown to its end.
+#[derive(Debug, Error)]
+pub(crate) enum ConsoleError {
+    /// Nothing more can be read of it.
+    #[error("the console broke off: {0}")]
+    Read(#[source] io::Error),
+    /// Nothing more can be written.
+    #[error("cannot write to standard output: {0}")]
+    Write(#[source] io::Error),
+}
+
+impl From<ConsoleError> for Failure {
+    fn from(error: ConsoleError) -> Self {
+        match error {
+            ConsoleError::Read(_) => Self::new(
+                error,
+                "look at the enclave with `enclave describe`; `enclave logs` prints what was kept",
+            ),
+            ConsoleError::Write(error) => stdout_failure(&error),
+        }
+    }
+}
+
+/// Copies a console to its end, at once and byte for byte as far as `output` is no terminal.
+///
+/// # Errors
+/// If either side fails.
+pub(crate) fn pass_on(mut console: impl Read, mut output: impl Write) -> Result<(), ConsoleError> {
+    let mut chunk = vec![0; CHUNK];
+    loop {
+        let count = match console.read(&mut chunk) {
+            Ok(0) => return Ok(()),
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(ConsoleError::Read(error)),
+        };
+        let bytes = chunk.get(..count).unwrap_or_default();
+        output.write_all(bytes).and_then(|()| output.flush()).map_err(ConsoleError::Write)?;
     }
 }
 

@@ -363,6 +363,15 @@ impl EnclaveFolder {
         }
     }
 
+    /// Makes a new file to write to, for its owner alone.
+    ///
+    /// # Errors
+    /// The system's: `AlreadyExists` for anything of that name, a link included.
+    pub fn create_file(&self, name: &str) -> io::Result<File> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(rustix::fs::openat(&self.folder, name, flags, Mode::RUSR | Mode::WUSR).map(File::from)?)
+    }
+
     /// Opens a new or existing file to append to, for its owner alone.
     ///
     /// # Errors

@@ -21,21 +21,25 @@ fn time(mut command: Command) -> Duration {
     began.elapsed()
 }
 
-fn big_image(user: &User) -> std::path::PathBuf {
-    let rootfs = user.path("rootfs");
-    fs::create_dir_all(rootfs.join("bin")).unwrap();
-    fs::copy(image::demo_rootfs().join("bin/enclave-demo"), rootfs.join("bin/enclave-demo")).unwrap();
+/// So many bytes that cannot be compressed, the same each time.
+pub(crate) fn noise(bytes: usize) -> Vec<u8> {
     let mut state = 1u64;
-    let payload: Vec<u8> = std::iter::repeat_with(|| {
+    std::iter::repeat_with(|| {
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
         state.to_le_bytes()
     })
-    .take(PAYLOAD / 8)
+    .take(bytes / 8)
     .flatten()
-    .collect();
-    fs::File::create(rootfs.join("payload")).unwrap().write_all(&payload).unwrap();
+    .collect()
+}
+
+fn big_image(user: &User) -> std::path::PathBuf {
+    let rootfs = user.path("rootfs");
+    fs::create_dir_all(rootfs.join("bin")).unwrap();
+    fs::copy(image::demo_rootfs().join("bin/enclave-demo"), rootfs.join("bin/enclave-demo")).unwrap();
+    fs::File::create(rootfs.join("payload")).unwrap().write_all(&noise(PAYLOAD)).unwrap();
     let output = user.path("big.eif");
     let words = [
         "build",

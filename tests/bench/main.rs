@@ -1,6 +1,6 @@
 //! `make bench`: the figures of docs/performance.md, each beside a peer measured in the same session.
 //!
-//! Runs where KVM can run a kernel. Absolute figures of the lab mean nothing outside it; ratios do.
+//! All but `images` run where KVM can run a kernel. Absolute figures of the lab mean nothing outside it; ratios do.
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,
@@ -14,6 +14,7 @@ mod attestation;
 mod boot;
 mod containment;
 mod exits;
+mod images;
 mod loading;
 mod memory;
 mod neighbour;
@@ -24,7 +25,8 @@ mod vsock;
 
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
-    let parts: [(&str, fn()); 7] = [
+    let parts: [(&str, fn()); 8] = [
+        ("images", images::measure),
         ("loading", loading::measure),
         ("boot", boot::measure),
         ("memory", memory::measure),
@@ -34,7 +36,7 @@ fn main() {
         ("neighbour", neighbour::measure),
     ];
     for (name, measure) in parts {
-        if wanted.is_empty() || wanted.iter().any(|word| word == name) {
+        if wanted.iter().any(|word| word == name) {
             println!("\n## {name}\n");
             measure();
         }

@@ -21,7 +21,7 @@ const ORDINARY: u32 = 4242;
 const NAMESPACES: [&str; 6] = ["mnt", "pid", "net", "ipc", "uts", "cgroup"];
 
 /// What lies in the supervisor's root folder, which is the enclave's.
-const FOLDER: [&str; 4] = ["control.sock", "state.json", "supervisor.log", "vsock.sock"];
+const FOLDER: [&str; 5] = ["control.sock", "metadata.json", "state.json", "supervisor.log", "vsock.sock"];
 
 /// Supervisor, virtual machine process, security module.
 fn processes(supervisor: u32) -> [u32; 3] {

@@ -156,7 +156,8 @@ fn kernel_of(name: &str, code: &[u8]) -> std::path::PathBuf {
     path
 }
 
-fn bare_image(name: &str, code: &[u8]) -> std::path::PathBuf {
+/// An image whose kernel is these instructions.
+pub(crate) fn bare_image(name: &str, code: &[u8]) -> std::path::PathBuf {
     let kernel = kernel_of(name, code);
     let image = image::build(name, &["--kernel", kernel.to_str().unwrap(), "--", "/bin/enclave-demo"]);
     fs::remove_file(kernel).unwrap();

@@ -17,4 +17,6 @@ mod contained;
 mod ends;
 mod faults;
 mod hostile;
+mod nitro_cli;
+mod signed;
 mod vsock;

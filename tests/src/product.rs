@@ -31,6 +31,17 @@ pub struct Printed {
 }
 
 impl Printed {
+    /// Runs a command to its end.
+    #[must_use]
+    pub fn of(command: &mut Command) -> Self {
+        let Output { status, stdout, stderr } = command.output().unwrap();
+        Self {
+            status: status.code(),
+            stdout: String::from_utf8_lossy(&stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&stderr).into_owned(),
+        }
+    }
+
     /// The one JSON value on standard output.
     #[must_use]
     pub fn json(&self) -> Value {
@@ -97,12 +108,21 @@ impl User {
     /// Runs an `enclave` command to its end.
     #[must_use]
     pub fn enclave(&self, arguments: &[&str]) -> Printed {
-        let Output { status, stdout, stderr } = self.command(arguments).output().unwrap();
-        Printed {
-            status: status.code(),
-            stdout: String::from_utf8_lossy(&stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&stderr).into_owned(),
-        }
+        Printed::of(&mut self.command(arguments))
+    }
+
+    /// A command of the same product under the name `nitro-cli`.
+    #[must_use]
+    pub fn nitro_command(&self, arguments: &[&str]) -> Command {
+        let mut command = self.command_of(&bin_dir().join("nitro-cli"), arguments);
+        command.env("NITRO_CLI_LOGS_PATH", self.path("logs"));
+        command
+    }
+
+    /// Runs a `nitro-cli` command to its end.
+    #[must_use]
+    pub fn nitro_cli(&self, arguments: &[&str]) -> Printed {
+        Printed::of(&mut self.nitro_command(arguments))
     }
 
     /// Every enclave of this user, as `describe -o json` lists them.

@@ -33,11 +33,22 @@ def newest(meta_package, prefix):
 
 def candidate_version(package):
     """The version of `package` that apt would install."""
-    for line in output_of(["apt-cache", "policy", package]).decode().splitlines():
+    return candidate_versions([package])[package]
+
+
+def candidate_versions(packages):
+    """The versions of `packages` that apt would install, by name."""
+    versions, package = {}, None
+    for line in output_of(["apt-cache", "policy", *packages]).decode().splitlines():
         word, _, version = line.strip().partition(": ")
-        if word == "Candidate" and version != "(none)":
-            return version
-    raise ToolError(f"no package {package} in the package lists: run `apt-get update`, then try again")
+        if line.endswith(":") and not line.startswith(" "):
+            package = line[:-1]
+        elif word == "Candidate" and version != "(none)":
+            versions[package] = version
+    missing = [package for package in packages if package not in versions]
+    if missing:
+        raise ToolError(f"no package {' '.join(missing)} in the package lists: run `apt-get update`, then try again")
+    return versions
 
 
 def unpack(package, folder):

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args, ValueEnum};
 use image::kernel::Architecture;
 
-use super::OutputArgs;
+use super::{Format, OutputArgs};
 
 /// MiB that layers may unpack to unless the user says otherwise: `image::limits::Limits`.
 const DEFAULT_MAX_UNPACKED: u64 = 16 << 10;
@@ -124,6 +124,41 @@ pub(crate) struct BuildArgs {
 
     #[command(flatten)]
     pub(crate) format: OutputArgs,
+}
+
+impl BuildArgs {
+    /// What nothing was said about but the output. Nothing to build from is named yet.
+    pub(crate) fn to(output: PathBuf) -> Self {
+        Self {
+            rootfs: None,
+            oci: None,
+            image: None,
+            docker_archive: None,
+            dockerfile: None,
+            tag: None,
+            arch: None,
+            output,
+            kernel: None,
+            init: None,
+            bootstrap: None,
+            modules: Vec::new(),
+            cmdline: None,
+            compress: Compress::default(),
+            check: false,
+            drop_xattrs: false,
+            max_unpacked: DEFAULT_MAX_UNPACKED,
+            sign_key: None,
+            sign_cert: None,
+            name: None,
+            version: None,
+            metadata: None,
+            environment: Vec::new(),
+            workdir: None,
+            user: None,
+            command: Vec::new(),
+            format: OutputArgs { format: Format::Json },
+        }
+    }
 }
 
 /// How ramdisks are stored.

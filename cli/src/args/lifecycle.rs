@@ -48,6 +48,10 @@ pub(crate) struct ImageArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=MAX_CPUS))]
     pub(crate) cpus: Option<u32>,
 
+    /// Run on these host CPUs, one for each virtual CPU, such as 2,3,6
+    #[arg(long, value_name = "CPU,CPU...", value_delimiter = ',', conflicts_with = "cpus")]
+    pub(crate) cpu_ids: Vec<u32>,
+
     /// Guest memory in MiB; may come from the host configuration
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) memory: Option<u64>,

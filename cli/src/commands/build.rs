@@ -1,13 +1,17 @@
 //! `enclave build`: from a container image or root file system to an image file.
 
 mod failure;
+mod fetch;
 mod progress;
 mod report;
 mod source;
 
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::SystemTime;
 
 use eif::metadata::{MAX_CUSTOM_METADATA, parse_custom};
+use eif::sign::Signer;
 use image::attributes::Others;
 use image::bootstrap::Bootstrap;
 use image::builder::{self, BuildPlan, DEFAULT_COMMAND_LINE, Report};
@@ -18,30 +22,65 @@ use image::root::Reading;
 use serde_json::Value;
 
 use self::failure::build_failure;
+pub(crate) use self::fetch::{Fetched, fetch};
 use self::progress::Display;
-use self::report::Built;
+pub(crate) use self::report::Built;
 use self::source::Source;
 use crate::args::{BuildArgs, Compress};
 use crate::error::{Failure, Result};
 use crate::guest::{self, Kernel};
-use crate::{input, output};
-
-/// Bytes of a MiB.
-const MIB: u64 = 1 << 20;
+use crate::{input, output, signing};
 
 /// The version in the metadata of what says none itself.
 const DEFAULT_VERSION: &str = "1.0";
 
 pub(crate) fn build(args: &BuildArgs) -> Result<()> {
-    refuse_signing(args)?;
-    let limits = Limits { unpacked: args.max_unpacked.saturating_mul(MIB), ..Limits::default() };
-    let source = source::open(args, &limits)?;
-    let boot = Boot::choose(args)?;
-    let plan = plan(args, &source, &boot, limits)?;
+    let prepared = prepare(args)?;
+    let fetched = fetch(args)?;
+    let built = make(args, prepared, fetched.as_ref())?;
+    output::print(args.format.format, &built, Built::text)
+}
+
+/// Everything of an image but its application.
+pub(crate) struct Prepared {
+    boot: Boot,
+    custom_metadata: Value,
+    build_time: SystemTime,
+    signer: Option<Signer>,
+}
+
+/// Finds and checks what can be checked before anything is fetched.
+///
+/// # Errors
+/// If a part is missing, or what the image is to be signed with cannot be used.
+pub(crate) fn prepare(args: &BuildArgs) -> Result<Prepared> {
+    let epoch = std::env::var("SOURCE_DATE_EPOCH").ok();
+    Ok(Prepared {
+        boot: Boot::choose(args)?,
+        custom_metadata: args.metadata.as_deref().map_or(Ok(Value::Null), custom_metadata)?,
+        build_time: builder::build_time(epoch.as_deref()).map_err(|error| build_failure(&error))?,
+        signer: match (&args.sign_key, &args.sign_cert) {
+            (Some(key), Some(certificate)) => Some(signing::signer(key, certificate, SystemTime::now())?),
+            _ => None,
+        },
+    })
+}
+
+/// Builds the image, from what was fetched if it was.
+///
+/// # Errors
+/// If it cannot be built; then no image is left.
+pub(crate) fn make(args: &BuildArgs, prepared: Prepared, fetched: Option<&Fetched>) -> Result<Built> {
+    let limits = Limits { unpacked: source::max_unpacked(args), ..Limits::default() };
+    let source = source::open(args, &limits, fetched)?;
+    let foreign_init = prepared.boot.foreign_init;
+    let plan = plan(args, &source, prepared, limits);
     let report = builder::build(&plan, &mut Display::new().steps()).map_err(|error| build_failure(&error))?;
-    warn_about_init(&plan, &report, &boot);
+    if foreign_init {
+        warn_about_init(&plan, &report);
+    }
     let reproducible = if args.check { Some(check(&plan)?) } else { None };
-    output::print(args.format.format, &Built::new(&report, &plan, source.facts, reproducible), Built::text)
+    Ok(Built::new(&report, &plan, source.facts, reproducible))
 }
 
 /// Builds again and compares. `true`, or a failure that says where the images differ.
@@ -59,16 +98,6 @@ fn check(plan: &BuildPlan) -> Result<bool> {
             "check that nothing changes what the image is built from, and report it if nothing does",
         )),
     }
-}
-
-fn refuse_signing(args: &BuildArgs) -> Result<()> {
-    if args.sign_key.is_none() {
-        return Ok(());
-    }
-    Err(Failure::new(
-        "this version does not sign images: --sign-key and --sign-cert are not supported",
-        "build without them, and sign the image with `nitro-cli sign-eif`: this command reads such signatures",
-    ))
 }
 
 /// What boots the enclave: each part from its own option, else from the folder of `--bootstrap`, else our own.
@@ -108,17 +137,12 @@ impl Boot {
     }
 }
 
-fn plan(args: &BuildArgs, source: &Source, boot: &Boot, limits: Limits) -> Result<BuildPlan> {
-    let epoch = std::env::var("SOURCE_DATE_EPOCH").ok();
-    let build_time = builder::build_time(epoch.as_deref()).map_err(|error| build_failure(&error))?;
-    let custom_metadata = match &args.metadata {
-        Some(file) => custom_metadata(file)?,
-        None => Value::Null,
-    };
+fn plan(args: &BuildArgs, source: &Source, prepared: Prepared, limits: Limits) -> BuildPlan {
+    let Prepared { boot, custom_metadata, build_time, signer } = prepared;
     let name =
         args.name.clone().or_else(|| source.name.clone()).unwrap_or_else(|| default_name(&args.output));
     let version = args.version.clone().or_else(|| source.version.clone());
-    Ok(BuildPlan {
+    BuildPlan {
         kernel: boot.kernel.file.clone(),
         kernel_version: boot.kernel_version.clone().or_else(|| boot.kernel.version.clone()),
         operating_system: boot.operating_system.clone(),
@@ -142,15 +166,13 @@ fn plan(args: &BuildArgs, source: &Source, boot: &Boot, limits: Limits) -> Resul
         docker_info: source.docker_info.clone(),
         custom_metadata,
         build_time,
+        signer: signer.map(Rc::new),
         output: args.output.clone(),
-    })
+    }
 }
 
 /// AWS's init ignores what it does not know: better to hear it now than to find out in the enclave.
-fn warn_about_init(plan: &BuildPlan, report: &Report, boot: &Boot) {
-    if !boot.foreign_init {
-        return;
-    }
+fn warn_about_init(plan: &BuildPlan, report: &Report) {
     let needs = [
         ("the working directory", plan.application.working_directory.is_some()),
         ("the user", plan.application.user.is_some()),

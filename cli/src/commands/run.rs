@@ -9,15 +9,17 @@ use enclave_hypervisor::exit_reason::ExitReason;
 use enclave_hypervisor::launch::LaunchEvent;
 use serde::Serialize;
 
-use super::console::pass_on;
 use super::describe::cpu_list;
-use crate::args::{CreateArgs, Format, RunArgs, StartArgs};
+use crate::args::{CreateArgs, Format, ImageArgs, RunArgs, StartArgs};
+use crate::config::Config;
 use crate::enclaves::{self, client_failure, launch_failure};
-use crate::error::Result;
-use crate::launch::{self, Plan};
+use crate::error::{Failure, Result};
+use crate::input;
+use crate::launch::{self, Cpus, Image, Plan, Request};
+use crate::memory::Needs;
 use crate::output::{self, Fields, printable};
 use crate::progress::Progress;
-use crate::terminal::Shown;
+use crate::terminal::{Shown, pass_on};
 
 /// nitro-cli's object, and the enclave's folder.
 #[derive(Debug, Serialize)]
@@ -74,9 +76,9 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
             "--attach implies --debug: attestation documents will carry zeros for PCR 0, 1, 2 and 8.",
         );
     }
-    let plan = launch::plan(&args.image, debug, true, &root)?;
+    let plan = plan(&args.image, debug, true, &root)?;
     let mut attached = args.attach.then(|| Attachment::new(&root, args.output.format));
-    let result = launched(plan, attached.as_mut());
+    let result = launched(plan, &root, attached.as_mut());
     let enclave = match (result, &mut attached) {
         (Ok(enclave), _) => enclave,
         // The whole console was shown: its tail would only repeat it.
@@ -104,8 +106,8 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
 
 pub(crate) fn create(args: &CreateArgs) -> Result<()> {
     let root = enclaves::open_root()?;
-    let plan = launch::plan(&args.image, args.image.debug, false, &root)?;
-    let enclave = launched(plan, None).map_err(launch_failure)?;
+    let plan = plan(&args.image, args.image.debug, false, &root)?;
+    let enclave = launched(plan, &root, None).map_err(launch_failure)?;
     output::print(args.output.format, &Started::new(&enclave), |started| {
         started.text("is measured and loaded; `enclave start` runs it")
     })
@@ -120,15 +122,71 @@ pub(crate) fn start(args: &StartArgs) -> Result<()> {
     output::print(args.output.format, &Started::new(&started), |started| started.text("is running"))
 }
 
+/// Checks and prepares what the command line, completed by the configuration, asks for.
+fn plan(args: &ImageArgs, debug: bool, start: bool, root: &RunRoot) -> Result<Plan> {
+    let config = Config::load()?;
+    let image = Image::open(&args.eif)?;
+    let memory_mib = memory(args, &config, &image)?;
+    let request = Request {
+        cpus: cpus(args, &config)?,
+        memory_mib,
+        name: args.name.clone(),
+        exact_name: true,
+        cid: args.cid,
+        debug,
+        start,
+        containment: args.containment,
+        required_certificate: args
+            .require_signature
+            .as_deref()
+            .map(input::signing_certificate)
+            .transpose()?,
+    };
+    let plan = launch::plan(image, request, &config, root)?;
+    if let Some(needs) = plan.needs {
+        output::tell(format_args!(
+            "The image needs {} MiB to boot ({}); it gets {memory_mib} MiB.",
+            needs.least_mib(),
+            needs.explained()
+        ));
+    }
+    Ok(plan)
+}
+
+fn memory(args: &ImageArgs, config: &Config, image: &Image) -> Result<u64> {
+    args.memory.or(config.default_memory_mib).ok_or_else(|| {
+        let hint =
+            Needs::of(&image.file).map(|needs| format!(" (this image needs {} MiB)", needs.least_mib()));
+        Failure::new(
+            "no memory size was given",
+            format_args!(
+                "add --memory MIB{}, or set default_memory_mib in the configuration",
+                hint.unwrap_or_default()
+            ),
+        )
+    })
+}
+
+fn cpus(args: &ImageArgs, config: &Config) -> Result<Cpus> {
+    if !args.cpu_ids.is_empty() {
+        return Ok(Cpus::These(args.cpu_ids.clone()));
+    }
+    args.cpus.or(config.default_cpus).map(Cpus::Count).ok_or_else(|| {
+        Failure::new("no number of CPUs was given", "add --cpus N, or set default_cpus in the configuration")
+    })
+}
+
 fn launched(
     plan: Plan,
+    root: &RunRoot,
     mut attached: Option<&mut Attachment>,
 ) -> core::result::Result<Description, LaunchError> {
     let mut narrator = Narrator::new();
-    plan.supervisor.launch(&plan.spec, &plan.image, &mut |event| {
+    let enclave_id = plan.enclave_id().to_owned();
+    plan.launch(root, &mut |event| {
         narrator.hear(event);
         if let (LaunchEvent::Booting, Some(attached)) = (event, attached.as_deref_mut()) {
-            attached.begin(plan.spec.enclave_id.clone());
+            attached.begin(enclave_id.clone());
         }
     })
 }
@@ -176,8 +234,8 @@ impl Attachment {
             let enclave = enclaves::find(&root, &enclave_id)?;
             let console = client::console(&root, &enclave).map_err(client_failure)?;
             match format {
-                Format::Json => pass_on(console, Shown::new(io::stderr())),
-                Format::Text => pass_on(console, Shown::new(io::stdout())),
+                Format::Json => Ok(pass_on(console, Shown::new(io::stderr()))?),
+                Format::Text => Ok(pass_on(console, Shown::new(io::stdout()))?),
             }
         }));
     }
@@ -185,7 +243,7 @@ impl Attachment {
     /// Returns when the console has ended.
     fn finish(&mut self) {
         match self.thread.take().map(JoinHandle::join) {
-            Some(Ok(Err(failure))) if failure != crate::error::Failure::PipeClosed => output::tell(failure),
+            Some(Ok(Err(failure))) if failure != Failure::PipeClosed => output::tell(failure),
             _ => {}
         }
     }

@@ -1,8 +1,10 @@
 //! `eif describe|measure|verify` on the format's published vectors, put together here byte by byte.
 
+use crate::newc::{Member, archive, piped, sound_image};
+use crate::signed::sha384sum;
 use crate::support::{User, keys};
 
-const METADATA: &str = concat!(
+pub(crate) const METADATA: &str = concat!(
     r#"{"ImageName":"n","ImageVersion":"v","BuildMetadata":{"BuildTime":"2026-01-01T00:00:00Z","BuildTool":"t","#,
     r#""BuildToolVersion":"1","OperatingSystem":"Linux","KernelVersion":"6.6"},"DockerInfo":null,"CustomMetadata":null}"#
 );
@@ -10,9 +12,9 @@ const CRC: u32 = 0xA598_E4BC;
 // Computed with sha384sum from the sections' contents.
 pub(crate) const PCR0: &str =
     "501688b0181f09350c6c26ddaf67753f86d56e18ce4ed3311807ace73d90146b80bada418bac61e78d5d07a86f6f16fa";
-const PCR1: &str =
+pub(crate) const PCR1: &str =
     "d1c14ef97f2ec1d88858a54562275a1071f4cb51c4627e47bc6e72be68fefc15a0b15ca67dd1723478a5bcf1b77ed487";
-const PCR2: &str =
+pub(crate) const PCR2: &str =
     "f33eabf2c1c9c8488352690b8d9f5dded507ecfe30ea2d738e6f60c53adad8f499733128196224d78b0ae05b7be6544e";
 
 /// An image of version 4 with these flags, sections and checksum.
@@ -74,6 +76,87 @@ fn describe_prints_nitro_clis_object() {
     let text = user.run(&["eif", "describe", &path]).succeeded().stdout;
     for word in [PCR0, PCR1, PCR2, "n (version v)", "Linux 6.6"] {
         assert!(text.contains(word), "{word}: {text}");
+    }
+}
+
+#[test]
+fn describe_shows_each_section_the_kernel_and_the_files() {
+    let user = User::new();
+    let mut kernel = vec![0; 0x600];
+    kernel[0x202..0x206].copy_from_slice(b"HdrS");
+    kernel[0x20e..0x210].copy_from_slice(&0x300_u16.to_le_bytes());
+    kernel[0x500..0x517].copy_from_slice(b"6.12.63 (b@h) #1 SMP x\0");
+    let first = archive(&[
+        Member::file("init", "#!init").mode(0o100_755),
+        Member::file("sh", "init").mode(0o120_777),
+        Member { special: (5, 1), ..Member::file("console", "").mode(0o020_600) },
+    ]);
+    let second = archive(&[Member { uid: 7, gid: 8, mtime: 9, ..Member::file("a\x1bb", "hello") }]);
+    let compressed = piped("gzip", &second);
+    let sections: [(u16, &[u8]); 5] =
+        [(1, &kernel), (2, b"quiet"), (5, METADATA.as_bytes()), (3, &first), (3, &compressed)];
+    let path = user.file("app.eif", sound_image(&sections));
+    let report = user.run(&["eif", "describe", "--files", &path, "-o", "json"]).succeeded().json();
+    assert_eq!((&report["KernelVersion"], &report["CommandLine"]), (&"6.12.63".into(), &"quiet".into()));
+    for (index, (_, data)) in sections.iter().enumerate() {
+        let file = user.file("section", data);
+        assert_eq!(
+            report["Sections"][index]["SHA384"],
+            sha384sum(std::path::Path::new(&file)),
+            "section {index}"
+        );
+    }
+    let ramdisks = &report["Ramdisks"];
+    assert_eq!(
+        (&ramdisks[0]["Compression"][0], &ramdisks[1]["Compression"][0]),
+        (&"none".into(), &"gzip".into())
+    );
+    let files = &ramdisks[0]["Files"];
+    let content = user.file("content", "#!init");
+    assert_eq!(files[0]["SHA384"], sha384sum(std::path::Path::new(&content)));
+    assert_eq!((&files[0]["Mode"], &files[0]["Type"]), (&"0755".into(), &"file".into()));
+    assert_eq!((&files[1]["Target"], &files[1]["Type"]), (&"init".into(), &"symbolic link".into()));
+    assert_eq!(files[2]["Device"], serde_json::json!([5, 1]));
+    let file = &ramdisks[1]["Files"][0];
+    assert_eq!(
+        (&file["UID"], &file["GID"], &file["Mtime"], &file["Size"]),
+        (&7.into(), &8.into(), &9.into(), &5.into())
+    );
+
+    let text = user.run(&["eif", "describe", "--files", &path]).succeeded().stdout;
+    for line in [
+        "Linux 6.12.63",
+        "-0755     0     0          6 init",
+        "sh -> init",
+        "5, 1 console",
+        "gzip",
+        "a\u{fffd}b",
+    ] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+    assert!(!text.contains('\x1b'));
+    let plain = user.run(&["eif", "describe", &path, "-o", "json"]).succeeded().json();
+    assert!(plain.get("Ramdisks").is_none());
+    assert_eq!(plain["KernelVersion"], "6.12.63");
+}
+
+#[test]
+fn ramdisks_that_cannot_be_read_are_shown_as_far_as_they_can() {
+    let user = User::new();
+    let whole = archive(&[Member::file("one", "1"), Member::file("two", "2")]);
+    let xz = piped("xz", &whole);
+    let cases: [(&[u8], usize, &str); 4] = [
+        (&whole[..whole.len() - 180], 1, "truncated"),
+        (b"no ramdisk", 0, "neither a cpio archive"),
+        (&xz, 0, "xz, which is not looked into"),
+        (b"", 0, ""),
+    ];
+    for (ramdisk, files, words) in cases {
+        let sections: [(u16, &[u8]); 4] = [(1, b"K"), (2, b"c"), (5, METADATA.as_bytes()), (3, ramdisk)];
+        let path = user.file("app.eif", sound_image(&sections));
+        let report = user.run(&["eif", "describe", "--files", &path, "-o", "json"]).succeeded().json();
+        assert_eq!(report["Ramdisks"][0]["Files"].as_array().map(Vec::len), Some(files), "{words}");
+        assert!(report["Ramdisks"][0]["Unread"].as_str().unwrap_or_default().contains(words), "{report}");
     }
 }
 

@@ -46,6 +46,8 @@ fn what_cannot_be_given_is_refused_with_what_can() {
     let _ = run(&user, &["--cpus", "1", "--memory", "1073741824"]).failed(&["1073741824 MiB", "available"]);
     let _ = run(&user, &["--cpus", "1", "--memory", "18446744073709551615"]).failed(&["MiB", "available"]);
     let _ = run(&user, &["--cpus", "64", "--memory", "128"]).failed(&["64 CPUs", "this host offers"]);
+    let _ = run(&user, &["--cpu-ids", "0,60000", "--memory", "128"]).failed(&["CPU 60000", "cpu_pool"]);
+    let _ = run(&user, &["--cpu-ids", "0,1,0", "--memory", "128"]).failed(&["CPU 0", "more than once"]);
     let _ = run(&user, &["--cpus", "1", "--memory", "128", "--name", "a\nb"]).failed(&["name"]);
     let _ = run(&user, &["--cpus", "1", "--memory", "128", "--name", "i-1-enc2"]).failed(&["EnclaveID"]);
     let none = user.path("none.pem").to_str().unwrap().to_owned();

@@ -5,12 +5,18 @@ mod attest;
 mod build;
 mod build_sources;
 mod bzimage;
+mod diff;
 mod doctor;
 mod eif;
 mod enclaves;
+mod extract;
+mod newc;
+mod nitro_cli;
+mod nitro_cli_errors;
 mod parser;
 mod pki;
 mod signed;
+mod signing;
 mod support;
 
 /// Shared with the tests of the builder.

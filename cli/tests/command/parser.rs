@@ -20,6 +20,8 @@ fn wrong_command_lines_are_refused_with_the_mistake_named() {
     refused(&["run", "--eif", "a", "--cpus", "0"], "--cpus");
     refused(&["run", "--eif", "a", "--cpus", "65"], "--cpus");
     refused(&["run", "--eif", "a", "--memory", "1G"], "--memory");
+    refused(&["run", "--eif", "a", "--cpus", "1", "--cpu-ids", "1"], "--cpu-ids");
+    refused(&["run", "--eif", "a", "--cpu-ids", "1-2"], "--cpu-ids");
     for reserved in ["0", "1", "2", "3", "4294967295", "4294967296"] {
         refused(&["run", "--eif", "a", "--cid", reserved], "CID");
     }

@@ -11,19 +11,23 @@ const SIGNATURE: u16 = 4;
 /// The protected header that says ES384, as a CBOR byte string.
 const PROTECTED: [u8; 5] = [0x44, 0xa1, 0x01, 0x38, 0x22];
 
-fn openssl(arguments: &[&str]) {
+pub(crate) fn openssl(arguments: &[&str]) {
     let output = Command::new("openssl").args(arguments).output().expect("openssl is installed");
     assert!(output.status.success(), "{output:?}");
 }
 
 /// A certificate and its key, both in PEM.
-struct Signer {
-    certificate: String,
-    key: String,
+pub(crate) struct Signer {
+    pub(crate) certificate: String,
+    pub(crate) key: String,
 }
 
 impl Signer {
-    fn new(user: &User, name: &str) -> Self {
+    pub(crate) fn new(user: &User, name: &str) -> Self {
+        Self::on_curve(user, name, "secp384r1")
+    }
+
+    pub(crate) fn on_curve(user: &User, name: &str, curve: &str) -> Self {
         let path = |end: &str| user.path(&format!("{name}.{end}")).to_str().unwrap().to_owned();
         let (certificate, key) = (path("pem"), path("key"));
         openssl(&[
@@ -32,7 +36,7 @@ impl Signer {
             "-newkey",
             "ec",
             "-pkeyopt",
-            "ec_paramgen_curve:secp384r1",
+            &format!("ec_paramgen_curve:{curve}"),
             "-nodes",
             "-sha384",
             "-days",
@@ -45,6 +49,58 @@ impl Signer {
             &certificate,
         ]);
         Self { certificate, key }
+    }
+
+    /// A certificate valid between these dates (`YYYYMMDDHHMMSSZ`).
+    pub(crate) fn valid(user: &User, name: &str, start: &str, end: &str) -> Self {
+        let signer = Self::new(user, name);
+        let request = user.path("request").to_str().unwrap().to_owned();
+        openssl(&["req", "-new", "-key", &signer.key, "-subj", "/CN=dated", "-out", &request]);
+        let database = user.file("database", "");
+        let folder = user.path("").to_str().unwrap().to_owned();
+        let settings = format!(
+            "[ca]\ndefault_ca=d\n[d]\ndatabase={database}\nnew_certs_dir={folder}\nrand_serial=yes\npolicy=p\n\
+             default_md=sha384\n[p]\ncommonName=supplied\n"
+        );
+        let settings = user.file("settings", settings);
+        openssl(&[
+            "ca",
+            "-batch",
+            "-notext",
+            "-selfsign",
+            "-config",
+            &settings,
+            "-keyfile",
+            &signer.key,
+            "-in",
+            &request,
+            "-startdate",
+            start,
+            "-enddate",
+            end,
+            "-out",
+            &signer.certificate,
+        ]);
+        signer
+    }
+
+    /// One whose certificate expired long ago.
+    pub(crate) fn expired(user: &User, name: &str) -> Self {
+        Self::valid(user, name, "20200101000000Z", "20210101000000Z")
+    }
+
+    /// The golden image, signed as if its PCR 0 were this.
+    pub(crate) fn signed_image(&self, user: &User, name: &str, pcr0: &str) -> String {
+        signed_image(user, name, &self.section(user, pcr0))
+    }
+
+    /// The golden image with a signature of which one bit is wrong.
+    pub(crate) fn damaged_image(&self, user: &User, name: &str) -> String {
+        let mut section = self.section(user, PCR0);
+        // The last number is one of the signature's; 0 and 1 are as long as each other.
+        let last = section.len() - 1;
+        section[last] ^= 1;
+        signed_image(user, name, &section)
     }
 
     /// The signature section over an image with this PCR 0.
@@ -133,7 +189,7 @@ fn signed_image(user: &User, name: &str, section: &[u8]) -> String {
 }
 
 /// PCR 8 of a certificate: OpenSSL makes the DER, sha384sum the hashes.
-fn pcr8(user: &User, certificate: &str) -> (String, String) {
+pub(crate) fn pcr8(user: &User, certificate: &str) -> (String, String) {
     let der = user.path("signer.der").to_str().unwrap().to_owned();
     openssl(&["x509", "-in", certificate, "-outform", "DER", "-out", &der]);
     let content = hex::decode(sha384sum(Path::new(&der))).unwrap();
@@ -141,7 +197,7 @@ fn pcr8(user: &User, certificate: &str) -> (String, String) {
     (sha384sum(Path::new(&extended)), der)
 }
 
-fn sha384sum(file: &Path) -> String {
+pub(crate) fn sha384sum(file: &Path) -> String {
     let output = Command::new("sha384sum").arg(file).output().unwrap();
     String::from_utf8(output.stdout).unwrap()[..96].to_owned()
 }
@@ -186,4 +242,41 @@ fn a_signature_that_does_not_hold_is_refused() {
     let shown = user.run(&["eif", "describe", &damaged]).succeeded().stdout;
     assert!(shown.contains("NOT VALID"), "{shown}");
     assert_ne!(golden(), fs::read(&damaged).unwrap());
+}
+
+#[test]
+fn a_certificate_that_is_not_valid_now_is_refused_with_its_dates() {
+    let user = User::new();
+    for (start, end, words) in [
+        ("20200101000000Z", "20210101000000Z", ["expired at Jan  1 00:00:00 2021 GMT", "sign the image"]),
+        ("20900101000000Z", "20910101000000Z", ["not valid before Jan  1 00:00:00 2090 GMT", "clock"]),
+    ] {
+        let signer = Signer::valid(&user, "dated", start, end);
+        let image = signed_image(&user, "dated.eif", &signer.section(&user, PCR0));
+        let _ = user.run(&["eif", "verify", &image]).failed(&[&["dated.eif"], &words[..]].concat());
+        let required = ["eif", "verify", &image, "--require-signature", &signer.certificate];
+        let _ = user.run(&required).failed(&words);
+        // The signature itself is good, and what it is over can be looked at.
+        let shown = user.run(&["eif", "describe", &image, "-o", "json"]).succeeded().json();
+        assert_eq!(shown["SignatureCheck"], true);
+    }
+}
+
+#[test]
+fn a_certificate_that_signs_no_images_is_refused() {
+    let user = User::new();
+    let signer = Signer::new(&user, "signer");
+    let other = Signer::on_curve(&user, "other", "prime256v1");
+    let of = |certificate: &str| Signer { certificate: certificate.to_owned(), key: signer.key.clone() };
+    let (key, rsa) = (user.path("rsa.key"), user.path("rsa.pem"));
+    let (key, rsa) = (key.to_str().unwrap(), rsa.to_str().unwrap());
+    openssl(&[
+        "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=x", "-keyout", key, "-out", rsa,
+    ]);
+    for (certificate, words) in
+        [(rsa, "key is RSA"), (&*other.certificate, "algorithm"), (&*signer.key, "PEM")]
+    {
+        let image = signed_image(&user, "a.eif", &of(certificate).section(&user, PCR0));
+        let _ = user.run(&["eif", "verify", &image]).failed(&["a.eif", words]);
+    }
 }

@@ -57,6 +57,23 @@ impl User {
         Ran::of(&mut self.command(arguments))
     }
 
+    /// A command of the same program under the name `nitro-cli`, which writes its error logs into this user's folder `logs`.
+    pub(crate) fn nitro_cli<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Command {
+        let link = self.path("nitro-cli");
+        if !link.exists() {
+            std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_enclave"), &link).unwrap();
+        }
+        let ours = self.command::<S>(&[]);
+        let mut command = Command::new(link);
+        command
+            .args(arguments)
+            .env_clear()
+            .stdin(Stdio::null())
+            .env("NITRO_CLI_LOGS_PATH", self.path("logs"));
+        command.envs(ours.get_envs().filter_map(|(key, value)| Some((key, value?))));
+        command
+    }
+
     /// Runs a command that reads `input` from its standard input.
     pub(crate) fn run_with_input(&self, arguments: &[&str], input: &[u8]) -> Ran {
         let mut command = self.command(arguments);

@@ -12,8 +12,7 @@ use thiserror::Error;
 use x509_cert::Certificate;
 use x509_cert::time::Time;
 
-const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
-const END: &[u8] = b"-----END CERTIFICATE-----";
+const PEM_LABEL: &str = "CERTIFICATE";
 
 /// Why a certificate cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -51,7 +50,7 @@ impl SigningCertificate {
     /// # Errors
     /// If there is none or it is not valid X.509.
     pub fn from_pem(file: &[u8]) -> Result<Self, CertificateError> {
-        let block = first_block(file).ok_or(CertificateError::Pem)?;
+        let block = pem_block(file, PEM_LABEL).ok_or(CertificateError::Pem)?;
         let mut der = Vec::new();
         pem::Decoder::new_detect_wrap(block)
             .and_then(|mut decoder| decoder.decode_to_end(&mut der).map(drop))
@@ -72,6 +71,14 @@ impl SigningCertificate {
     #[must_use]
     pub fn der(&self) -> &[u8] {
         &self.der
+    }
+
+    /// The certificate as PEM, as OpenSSL writes it: what an image carries. Whatever else stood in the file it was read
+    /// from (a private key, say) is not in it.
+    #[must_use]
+    pub fn to_pem(&self) -> String {
+        // Encoding to memory cannot fail: the label is fixed and the length known.
+        pem::encode_string(PEM_LABEL, pem::LineEnding::LF, &self.der).unwrap_or_default()
     }
 
     /// PCR 8 of an image signed with it.
@@ -128,10 +135,11 @@ impl SigningCertificate {
     }
 }
 
-/// The first certificate block of a PEM file, markers included.
-fn first_block(file: &[u8]) -> Option<&[u8]> {
-    let from_begin = file.get(find(file, BEGIN)?..)?;
-    let end = find(from_begin, END)?.checked_add(END.len())?;
+/// The first block with this label of a PEM file (RFC 7468), markers included.
+pub(crate) fn pem_block<'f>(file: &'f [u8], label: &str) -> Option<&'f [u8]> {
+    let (begin, end) = (format!("-----BEGIN {label}-----"), format!("-----END {label}-----"));
+    let from_begin = file.get(find(file, begin.as_bytes())?..)?;
+    let end = find(from_begin, end.as_bytes())?.checked_add(end.len())?;
     from_begin.get(..end)
 }
 

@@ -1,14 +1,16 @@
 //! The two threads that hash an image while another one reads or writes it: one for PCR 0 and 1, one for PCR 2.
 //!
 //! With both beside the thread that moves the bytes, the wall time of a pass is about that of one SHA-384 over the image.
+//! Whoever describes an image also wants each section's own digest: the second thread makes them, where it has nothing
+//! else to do.
 
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle, Scope, ScopedJoinHandle};
 
-use attestation::pcr::{Measurements, Pcr};
-use sha2::{Digest, Sha384};
+use attestation::pcr::{Measurements, PCR_LEN, Pcr};
+use sha2::{Digest as _, Sha384};
 
 use crate::measure::{BootHasher, Part, register};
 
@@ -18,6 +20,9 @@ pub(crate) const CHUNK: usize = 256 << 10;
 /// Chunks that may wait for a hashing thread; moving pauses when it is that far behind. Moving is faster than hashing: a
 /// longer queue would only hold more memory.
 const QUEUE: usize = 4;
+
+/// A SHA-384.
+pub(crate) type Digest = [u8; PCR_LEN];
 
 /// A piece of a section's data, where it lies.
 #[derive(Debug, Clone)]
@@ -39,14 +44,31 @@ impl AsRef<[u8]> for Chunk<'_> {
 #[derive(Debug)]
 pub(crate) struct Queues<'d> {
     boot: SyncSender<(Part, Chunk<'d>)>,
-    application: SyncSender<Chunk<'d>>,
+    application: SyncSender<Step<'d>>,
+    /// Each section's own digest is wanted.
+    digests: bool,
+}
+
+/// What the second thread is told.
+#[derive(Debug)]
+enum Step<'d> {
+    /// A section begins; told only if digests are wanted.
+    Section(Part),
+    Data(Part, Chunk<'d>),
 }
 
 impl<'d> Queues<'d> {
+    /// A measured section begins.
+    pub(crate) fn begin(&self, part: Part) {
+        if self.digests {
+            let _ = self.application.send(Step::Section(part));
+        }
+    }
+
     /// A thread that no longer takes chunks has panicked; joining it passes that on.
     pub(crate) fn hash(&self, part: Part, chunk: Chunk<'d>) {
-        if part == Part::Application {
-            let _ = self.application.send(chunk.clone());
+        if part == Part::Application || self.digests {
+            let _ = self.application.send(Step::Data(part, chunk.clone()));
         }
         let _ = self.boot.send((part, chunk));
     }
@@ -56,25 +78,26 @@ impl<'d> Queues<'d> {
 #[derive(Debug)]
 pub(crate) struct ScopedThreads<'scope> {
     boot: ScopedJoinHandle<'scope, (Pcr, Pcr)>,
-    application: ScopedJoinHandle<'scope, Pcr>,
+    application: ScopedJoinHandle<'scope, (Pcr, Vec<Digest>)>,
 }
 
-/// Starts both threads for chunks that outlive `scope`.
+/// Starts both threads for chunks that outlive `scope`. `digests`: each measured section's own is wanted.
 pub(crate) fn scoped<'scope, 'd: 'scope>(
     scope: &'scope Scope<'scope, '_>,
+    digests: bool,
 ) -> io::Result<(Queues<'d>, ScopedThreads<'scope>)> {
     let (boot_sender, boot_queue) = sync_channel(QUEUE);
     let (application_sender, application_queue) = sync_channel(QUEUE);
     let boot = builder(BOOT).spawn_scoped(scope, move || hash_boot(&boot_queue))?;
     let application =
         builder(APPLICATION).spawn_scoped(scope, move || hash_application(&application_queue))?;
-    let queues = Queues { boot: boot_sender, application: application_sender };
+    let queues = Queues { boot: boot_sender, application: application_sender, digests };
     Ok((queues, ScopedThreads { boot, application }))
 }
 
 impl ScopedThreads<'_> {
-    /// The registers, once the queues are closed.
-    pub(crate) fn finish(self) -> Measurements {
+    /// The registers, and the digests of the measured sections if wanted, once the queues are closed.
+    pub(crate) fn finish(self) -> (Measurements, Vec<Digest>) {
         measurements(self.boot.join(), self.application.join())
     }
 }
@@ -84,7 +107,7 @@ impl ScopedThreads<'_> {
 pub(crate) struct Threads {
     queues: Queues<'static>,
     boot: JoinHandle<(Pcr, Pcr)>,
-    application: JoinHandle<Pcr>,
+    application: JoinHandle<(Pcr, Vec<Digest>)>,
     buffers: Pool,
 }
 
@@ -95,7 +118,7 @@ impl Threads {
         Ok(Self {
             boot: builder(BOOT).spawn(move || hash_boot(&boot_queue))?,
             application: builder(APPLICATION).spawn(move || hash_application(&application_queue))?,
-            queues: Queues { boot: boot_sender, application: application_sender },
+            queues: Queues { boot: boot_sender, application: application_sender, digests: false },
             buffers: Pool::default(),
         })
     }
@@ -116,7 +139,7 @@ impl Threads {
     /// The registers, without PCR 8, which the signing certificate decides.
     pub(crate) fn finish(self) -> Measurements {
         drop(self.queues);
-        measurements(self.boot.join(), self.application.join())
+        measurements(self.boot.join(), self.application.join()).0
     }
 }
 
@@ -127,10 +150,13 @@ fn builder(name: &str) -> thread::Builder {
     thread::Builder::new().name(name.to_owned())
 }
 
-fn measurements(boot: thread::Result<(Pcr, Pcr)>, application: thread::Result<Pcr>) -> Measurements {
+fn measurements(
+    boot: thread::Result<(Pcr, Pcr)>,
+    application: thread::Result<(Pcr, Vec<Digest>)>,
+) -> (Measurements, Vec<Digest>) {
     let (pcr0, pcr1) = boot.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-    let pcr2 = application.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-    Measurements { pcr0, pcr1, pcr2, pcr8: None }
+    let (pcr2, digests) = application.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    (Measurements { pcr0, pcr1, pcr2, pcr8: None }, digests)
 }
 
 fn hash_boot(queue: &Receiver<(Part, Chunk<'_>)>) -> (Pcr, Pcr) {
@@ -139,10 +165,64 @@ fn hash_boot(queue: &Receiver<(Part, Chunk<'_>)>) -> (Pcr, Pcr) {
     hasher.finish()
 }
 
-fn hash_application(queue: &Receiver<Chunk<'_>>) -> Pcr {
-    let mut hasher = Sha384::new();
-    queue.iter().for_each(|chunk| hasher.update(chunk.as_ref()));
-    register(hasher)
+fn hash_application(queue: &Receiver<Step<'_>>) -> (Pcr, Vec<Digest>) {
+    let mut hasher = ApplicationHasher::default();
+    for step in queue {
+        match step {
+            Step::Section(part) => hasher.begin(part),
+            Step::Data(part, chunk) => hasher.update(part, chunk.as_ref()),
+        }
+    }
+    hasher.finish()
+}
+
+/// PCR 2, and the digests of the sections that were announced. So that an image of two ramdisks is hashed no more often than
+/// without digests, the first application ramdisk shares its hash with the register.
+#[derive(Debug, Default)]
+struct ApplicationHasher {
+    application: Sha384,
+    had_application: bool,
+    section: Option<SectionHash>,
+    digests: Vec<Digest>,
+}
+
+/// Where the hash of the section at hand is.
+#[derive(Debug)]
+enum SectionHash {
+    Own(Sha384),
+    /// It is all that PCR 2 measures so far.
+    Register,
+}
+
+impl ApplicationHasher {
+    fn begin(&mut self, part: Part) {
+        self.end_section();
+        let first = part == Part::Application && !core::mem::replace(&mut self.had_application, true);
+        self.section = Some(if first { SectionHash::Register } else { SectionHash::Own(Sha384::new()) });
+    }
+
+    fn update(&mut self, part: Part, data: &[u8]) {
+        if part == Part::Application {
+            self.application.update(data);
+        }
+        if let Some(SectionHash::Own(own)) = &mut self.section {
+            own.update(data);
+        }
+    }
+
+    fn end_section(&mut self) {
+        let hasher = match self.section.take() {
+            Some(SectionHash::Own(own)) => own,
+            Some(SectionHash::Register) => self.application.clone(),
+            None => return,
+        };
+        self.digests.push(hasher.finalize().into());
+    }
+
+    fn finish(mut self) -> (Pcr, Vec<Digest>) {
+        self.end_section();
+        (register(self.application), self.digests)
+    }
 }
 
 /// Buffers that are used again once the hashing threads are done with them.

@@ -27,6 +27,9 @@ pub const CURRENT_VERSION: u16 = 4;
 /// The first version that was ever released. AWS's stack refuses 0 and 1.
 pub const OLDEST_VERSION: u16 = 2;
 
+/// The first version that has signature sections.
+pub const OLDEST_SIGNED_VERSION: u16 = 3;
+
 /// The header's flag word.
 ///
 /// Only bit 0 is specified. The others are kept when an image is rewritten, and an image that has one is not booted.

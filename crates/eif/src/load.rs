@@ -8,7 +8,8 @@ use std::io::Read;
 use std::sync::Arc;
 use std::thread;
 
-use attestation::pcr::Measurements;
+use attestation::pcr::{Measurements, PCR_LEN};
+use sha2::{Digest, Sha384};
 use thiserror::Error;
 
 use crate::hashing::{self, CHUNK, Chunk, Pool, Queues};
@@ -97,6 +98,8 @@ pub struct Loaded {
     pub metadata: Option<Vec<u8>>,
     /// The signature section, if there is one.
     pub signature: Option<Vec<u8>>,
+    /// The SHA-384 of each section's data, in file order, from [`measure`]; [`load`] makes none.
+    pub digests: Vec<[u8; PCR_LEN]>,
 }
 
 /// Reads an image of `length` bytes into `sink`.
@@ -108,14 +111,26 @@ pub fn load<'d, R: Read, S: Sink<'d>>(
     length: u64,
     sink: &mut S,
 ) -> Result<Loaded, LoadError<S::Error>> {
+    read(source, length, sink, false)
+}
+
+fn read<'d, R: Read, S: Sink<'d>>(
+    source: R,
+    length: u64,
+    sink: &mut S,
+    digests: bool,
+) -> Result<Loaded, LoadError<S::Error>> {
     let reader = Reader::new(source, length)?;
     sink.start(reader.header()).map_err(LoadError::Sink)?;
     thread::scope(|scope| {
-        let (queues, threads) = hashing::scoped(scope).map_err(LoadError::Thread)?;
+        let (queues, threads) = hashing::scoped(scope, digests).map_err(LoadError::Thread)?;
         // The queues close when this returns, well or not, which ends both threads.
         let passed = pass(reader, sink, Hashers { queues, buffers: Pool::default() });
-        let measurements = threads.finish();
-        passed.map(|passed| passed.measured(measurements))
+        let (measurements, measured_digests) = threads.finish();
+        passed.map(|passed| {
+            let digests = if digests { passed.digests(measured_digests) } else { Vec::new() };
+            passed.measured(measurements, digests)
+        })
     })
 }
 
@@ -124,7 +139,7 @@ pub fn load<'d, R: Read, S: Sink<'d>>(
 /// # Errors
 /// If the image cannot be read or breaks a rule.
 pub fn measure<R: Read>(source: R, length: u64) -> Result<Loaded, LoadError<core::convert::Infallible>> {
-    load(source, length, &mut Nowhere)
+    read(source, length, &mut Nowhere, true)
 }
 
 struct Nowhere;
@@ -158,9 +173,21 @@ struct Passed {
 }
 
 impl Passed {
-    fn measured(self, measurements: Measurements) -> Loaded {
+    fn measured(self, measurements: Measurements, digests: Vec<[u8; PCR_LEN]>) -> Loaded {
         let Self { header, sections, checksum, metadata, signature } = self;
-        Loaded { header, sections, checksum, measurements, metadata, signature }
+        Loaded { header, sections, checksum, measurements, metadata, signature, digests }
+    }
+
+    /// The digests of all sections in their order: those of the measured ones are given, the others are at hand.
+    fn digests(&self, measured: Vec<[u8; PCR_LEN]>) -> Vec<[u8; PCR_LEN]> {
+        let mut measured = measured.into_iter();
+        let kept = |data: &Option<Vec<u8>>| Sha384::digest(data.as_deref().unwrap_or_default()).into();
+        let digests = self.sections.iter().map(|section| match section.kind {
+            SectionKind::Metadata => Some(kept(&self.metadata)),
+            SectionKind::Signature => Some(kept(&self.signature)),
+            _ => measured.next(),
+        });
+        digests.flatten().collect()
     }
 }
 
@@ -198,6 +225,7 @@ fn measured_section<'d, R: Read, S: Sink<'d>>(
     section: &Section,
     part: Part,
 ) -> Result<(), LoadError<S::Error>> {
+    hashers.queues.begin(part);
     match sink.place(section, reader.data_ahead()).map_err(LoadError::Sink)? {
         Placement::Into(slice) => {
             if as_u64(slice.len()) != section.size {

@@ -179,6 +179,11 @@ impl<R: Read> Reader<R> {
         &self.header
     }
 
+    /// Sections that have come.
+    pub fn sections_read(&self) -> usize {
+        self.sections.len()
+    }
+
     /// Bytes of the image read so far.
     pub fn position(&self) -> u64 {
         self.position

@@ -8,15 +8,14 @@ use std::fmt;
 
 use attestation::pcr::{PCR_LEN, Pcr};
 use ciborium::value::Value;
-use coset::iana::{self, EnumI64};
+use coset::iana::EnumI64;
 use coset::{CborSerializable, CoseSign1, RegisteredLabelWithPrivate, TaggedCborSerializable};
-use der::asn1::ObjectIdentifier;
-use ecdsa::signature::Verifier;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, SeqAccess, Visitor};
 use thiserror::Error;
 
 use crate::certificate::{CertificateError, SigningCertificate};
+use crate::key::PublicKey;
 use crate::rules::MAX_SIGNATURE_SIZE;
 
 /// The only register whose signature counts.
@@ -44,8 +43,10 @@ pub enum SignatureError {
     #[error(transparent)]
     Certificate(#[from] CertificateError),
     /// The certificate's key is of a kind that does not sign images.
-    #[error("the signing certificate's key is not on P-256, P-384 or P-521; sign the image with such a key")]
-    Key,
+    #[error(
+        "the signing certificate's key is {0}, not on P-256, P-384 or P-521; sign the image with such a key"
+    )]
+    Key(String),
     /// The signature names another algorithm than the certificate's key has.
     #[error("the signature's algorithm ({found}) is not that of the certificate's key ({expected})")]
     Algorithm {
@@ -146,9 +147,9 @@ impl Entry {
 }
 
 fn verify_cose(cose: &CoseSign1, certificate: &SigningCertificate) -> Result<(), SignatureError> {
-    let key = Key::of(certificate)?;
+    let key = PublicKey::of(certificate).map_err(SignatureError::Key)?;
     let algorithm = cose.protected.header.alg.as_ref();
-    let expected = RegisteredLabelWithPrivate::Assigned(key.algorithm());
+    let expected = RegisteredLabelWithPrivate::Assigned(key.algorithm().cose());
     if algorithm != Some(&expected) {
         let found = match algorithm {
             Some(RegisteredLabelWithPrivate::Assigned(algorithm)) => algorithm.to_i64().to_string(),
@@ -156,7 +157,7 @@ fn verify_cose(cose: &CoseSign1, certificate: &SigningCertificate) -> Result<(),
             Some(RegisteredLabelWithPrivate::Text(_)) => "a text".to_owned(),
             None => "none".to_owned(),
         };
-        return Err(SignatureError::Algorithm { expected: key.name(), found });
+        return Err(SignatureError::Algorithm { expected: key.algorithm().name(), found });
     }
     if !cose.protected.header.crit.is_empty() {
         return Err(encoding("the signature has critical headers that are not understood"));
@@ -165,65 +166,6 @@ fn verify_cose(cose: &CoseSign1, certificate: &SigningCertificate) -> Result<(),
         return Err(encoding("the signature has no payload"));
     }
     if key.verifies(&cose.tbs_data(b""), &cose.signature) { Ok(()) } else { Err(SignatureError::Invalid) }
-}
-
-/// The public key of a certificate, on one of the curves that sign images.
-enum Key {
-    P256(p256::ecdsa::VerifyingKey),
-    P384(p384::ecdsa::VerifyingKey),
-    P521(p521::ecdsa::VerifyingKey),
-}
-
-impl Key {
-    fn of(certificate: &SigningCertificate) -> Result<Self, SignatureError> {
-        let info = certificate.parsed().tbs_certificate().subject_public_key_info();
-        let parameters = info.algorithm.parameters.as_ref().ok_or(SignatureError::Key)?;
-        let curve: ObjectIdentifier = parameters.decode_as().map_err(|_| SignatureError::Key)?;
-        let point = info.subject_public_key.raw_bytes();
-        match (info.algorithm.oid.to_string().as_str(), curve.to_string().as_str()) {
-            ("1.2.840.10045.2.1", "1.2.840.10045.3.1.7") => {
-                p256::ecdsa::VerifyingKey::from_sec1_bytes(point).map(Self::P256)
-            }
-            ("1.2.840.10045.2.1", "1.3.132.0.34") => {
-                p384::ecdsa::VerifyingKey::from_sec1_bytes(point).map(Self::P384)
-            }
-            ("1.2.840.10045.2.1", "1.3.132.0.35") => {
-                p521::ecdsa::VerifyingKey::from_sec1_bytes(point).map(Self::P521)
-            }
-            _ => return Err(SignatureError::Key),
-        }
-        .map_err(|_| SignatureError::Key)
-    }
-
-    fn algorithm(&self) -> iana::Algorithm {
-        match self {
-            Self::P256(_) => iana::Algorithm::ES256,
-            Self::P384(_) => iana::Algorithm::ES384,
-            Self::P521(_) => iana::Algorithm::ES512,
-        }
-    }
-
-    fn name(&self) -> &'static str {
-        match self {
-            Self::P256(_) => "ES256",
-            Self::P384(_) => "ES384",
-            Self::P521(_) => "ES512",
-        }
-    }
-
-    fn verifies(&self, data: &[u8], signature: &[u8]) -> bool {
-        match self {
-            Self::P256(key) => {
-                p256::ecdsa::Signature::from_slice(signature).is_ok_and(|s| key.verify(data, &s).is_ok())
-            }
-            Self::P384(key) => {
-                p384::ecdsa::Signature::from_slice(signature).is_ok_and(|s| key.verify(data, &s).is_ok())
-            }
-            Self::P521(key) => {
-                p521::ecdsa::Signature::from_slice(signature).is_ok_and(|s| key.verify(data, &s).is_ok())
-            }
-        }
-    }
 }
 
 #[derive(Deserialize)]

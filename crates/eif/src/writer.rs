@@ -5,7 +5,7 @@
 
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
-use attestation::pcr::Measurements;
+use attestation::pcr::{Measurements, Pcr};
 use thiserror::Error;
 
 use crate::hashing::Threads;
@@ -13,8 +13,9 @@ use crate::header::{
     CHECKED_HEADER_LEN, HEADER_LEN, Header, MAX_SECTIONS, SECTION_HEADER_LEN, SectionHeader, SectionKind,
 };
 use crate::measure::{Part, Parts};
-use crate::reader::{ReadError, Reader, as_u64};
+use crate::reader::as_u64;
 use crate::rules::{RuleError, Rules, check_size};
+use crate::sign::SignError;
 
 /// Bytes copied at a time.
 const COPY_CHUNK: usize = 256 << 10;
@@ -34,15 +35,15 @@ pub enum WriteError {
         #[source]
         source: io::Error,
     },
-    /// The image that is copied cannot be read.
-    #[error(transparent)]
-    Read(#[from] ReadError),
     /// The sections make no image.
     #[error(transparent)]
     Rule(#[from] RuleError),
     /// A hashing thread could not be started.
     #[error("a thread for hashing cannot be started: {0}; check the limit on processes")]
     Thread(#[source] io::Error),
+    /// The image cannot be signed so.
+    #[error(transparent)]
+    Sign(#[from] SignError),
     /// One section too many.
     #[error("an image holds at most {MAX_SECTIONS} sections")]
     TooManySections,
@@ -55,7 +56,8 @@ pub struct Writer<W> {
     header: Header,
     rules: Rules,
     parts: Parts,
-    hashers: Threads,
+    /// Until everything that is measured has been written.
+    hashers: Option<Threads>,
     /// Bytes written, the header included.
     position: u64,
     sections: usize,
@@ -89,7 +91,7 @@ impl<W: Write + Seek> Writer<W> {
             header,
             rules: Rules::default(),
             parts: Parts::default(),
-            hashers: Threads::start().map_err(WriteError::Thread)?,
+            hashers: Some(Threads::start().map_err(WriteError::Thread)?),
             position: as_u64(HEADER_LEN),
             sections: 0,
             body: crc32fast::Hasher::new(),
@@ -145,6 +147,31 @@ impl<W: Write + Seek> Writer<W> {
     /// # Errors
     /// If the output fails or a section is missing.
     pub fn finish(mut self) -> Result<Written<W>, WriteError> {
+        let measurements = self.end_measuring();
+        self.complete(measurements)
+    }
+
+    /// Like [`Writer::finish`], after a last section: the signature that `section` makes for this PCR 0.
+    ///
+    /// # Errors
+    /// As [`Writer::finish`], and what `section` returns.
+    pub fn finish_signed(
+        mut self,
+        section: impl FnOnce(&Pcr) -> Result<Vec<u8>, SignError>,
+    ) -> Result<Written<W>, WriteError> {
+        let measurements = self.end_measuring();
+        let signature = section(&measurements.pcr0)?;
+        self.section(SectionKind::Signature, signature.as_slice())?;
+        self.complete(measurements)
+    }
+
+    /// Nothing that is measured may follow.
+    fn end_measuring(&mut self) -> Measurements {
+        let empty = Measurements { pcr0: Pcr::ZERO, pcr1: Pcr::ZERO, pcr2: Pcr::ZERO, pcr8: None };
+        self.hashers.take().map_or(empty, Threads::finish)
+    }
+
+    fn complete(mut self, measurements: Measurements) -> Result<Written<W>, WriteError> {
         self.rules.complete(self.header.version)?;
         self.header.section_count = u16::try_from(self.sections).unwrap_or(u16::MAX);
         let mut checksum = crc32fast::Hasher::new();
@@ -154,7 +181,7 @@ impl<W: Write + Seek> Writer<W> {
         self.overwrite(0, &self.header.encode())?;
         self.output.flush().map_err(WriteError::Output)?;
         let (output, header, length) = (self.output, self.header, self.position);
-        Ok(Written { output, header, measurements: self.hashers.finish(), length })
+        Ok(Written { output, header, measurements, length })
     }
 
     /// Fills in something before the end, and returns to the end.
@@ -180,11 +207,11 @@ pub struct SectionWriter<'w, W> {
 }
 
 impl<W: Write + Seek> SectionWriter<'_, W> {
-    fn put(&mut self, data: &[u8]) -> io::Result<()> {
+    pub(crate) fn put(&mut self, data: &[u8]) -> io::Result<()> {
         self.image.output.write_all(data)?;
         self.data.update(data);
-        if let Some(part) = self.part {
-            self.image.hashers.update(part, data);
+        if let (Some(part), Some(hashers)) = (self.part, &mut self.image.hashers) {
+            hashers.update(part, data);
         }
         self.size = self.size.saturating_add(as_u64(data.len()));
         Ok(())
@@ -221,36 +248,4 @@ impl<W: Write + Seek> Write for SectionWriter<'_, W> {
     fn flush(&mut self) -> io::Result<()> {
         self.image.output.flush()
     }
-}
-
-/// Writes an image again. If the original's checksum is right the copy is the same byte for byte: reserved fields,
-/// unknown flags and gaps are kept.
-///
-/// # Errors
-/// If the image cannot be read or the output fails.
-pub fn copy<R: Read, W: Write + Seek>(source: R, length: u64, output: W) -> Result<Written<W>, WriteError> {
-    let mut reader = Reader::new(source, length)?;
-    let mut writer = Writer::new(output, reader.header().clone())?;
-    let mut buffer = vec![0; COPY_CHUNK];
-    loop {
-        let mut failure = None;
-        let section = reader.next_section_with_gap(|bytes| {
-            failure = writer.gap(bytes).err();
-            Ok(())
-        })?;
-        if let Some(failure) = failure {
-            return Err(failure);
-        }
-        let Some(section) = section else { break };
-        let mut copy = writer.begin(section.kind, section.flags)?;
-        loop {
-            let count = reader.read(&mut buffer)?;
-            if count == 0 {
-                break;
-            }
-            copy.put(buffer.get(..count).unwrap_or_default()).map_err(WriteError::Output)?;
-        }
-        copy.finish()?;
-    }
-    writer.finish()
 }

@@ -18,8 +18,8 @@ use eif::fuzzing;
 use eif::header::{HeaderError, SectionKind};
 use eif::load::{LoadError, Loaded, Placement, Sink, load, measure};
 use eif::reader::{ReadError, Reader, Section};
+use eif::rewrite::copy;
 use eif::rules::RuleError;
-use eif::writer::copy;
 
 fn small_image() -> Vec<u8> {
     let mut pieces = vector(FULL_METADATA);

@@ -16,7 +16,8 @@ use std::io::Cursor;
 use common::*;
 use eif::header::{Flags, Header, SectionKind};
 use eif::load::measure;
-use eif::writer::{WriteError, Writer, copy};
+use eif::rewrite::copy;
+use eif::writer::{WriteError, Writer};
 use proptest::prelude::*;
 
 /// Sections in an order that the rules allow: a kernel before the ramdisks, everything else anywhere.
@@ -85,6 +86,15 @@ proptest! {
         let measured = measure(image.as_slice(), image.len() as u64).unwrap().measurements;
         let registers = [measured.pcr0, measured.pcr1, measured.pcr2].map(|pcr| pcr.to_string());
         prop_assert_eq!(registers, expected_pcrs(&pieces));
+    }
+
+    #[test]
+    fn each_section_has_its_own_digest(fields in fields(), pieces in pieces()) {
+        let image = build(&fields, &pieces);
+        let digests = measure(image.as_slice(), image.len() as u64).unwrap().digests;
+        let digests: Vec<String> = digests.iter().map(hex::encode).collect();
+        let expected: Vec<String> = pieces.iter().map(|piece| sha384sum(&piece.data)).collect();
+        prop_assert_eq!(digests, expected);
     }
 }
 

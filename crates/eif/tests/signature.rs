@@ -176,7 +176,7 @@ fn each_flaw_has_its_name() {
     let good = cose(iana::Algorithm::ES384, payload(&pcr0())).to_vec().unwrap();
     let of = |certificate: &[u8]| verify(&signature_section(certificate, &good)).unwrap_err();
     assert!(matches!(of(P256), SignatureError::Algorithm { expected: "ES256", .. }));
-    assert_eq!(of(RSA), SignatureError::Key);
+    assert_eq!(of(RSA), SignatureError::Key("RSA".into()));
     assert_eq!(of(b"no certificate"), SignatureError::Certificate(CertificateError::Pem));
     assert!(matches!(
         of(b"-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n"),

@@ -3,12 +3,14 @@
 use std::fs::File;
 use std::io::{Seek, Write};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use attestation::pcr::Measurements;
 use der::DateTime;
 use eif::header::{Header, SectionKind};
 use eif::metadata::{BuildMetadata, Metadata};
+use eif::sign::Signer;
 use eif::writer::Writer;
 use serde_json::Value;
 
@@ -71,6 +73,8 @@ pub struct BuildPlan {
     pub custom_metadata: Value,
     /// The date in the metadata, the only one in the image: [`build_time`]. It is not measured.
     pub build_time: SystemTime,
+    /// Who signs it; nobody if not given.
+    pub signer: Option<Rc<Signer>>,
     /// The image file. It appears complete or not at all.
     pub output: PathBuf,
 }
@@ -101,6 +105,7 @@ impl BuildPlan {
             docker_info: Value::Null,
             custom_metadata: Value::Null,
             build_time: DEFAULT_BUILD_TIME,
+            signer: None,
             output,
         }
     }
@@ -109,7 +114,7 @@ impl BuildPlan {
 /// An image that was built.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Report {
-    /// PCR 0, 1 and 2.
+    /// PCR 0, 1 and 2, and 8 if it is signed.
     pub measurements: Measurements,
     /// What the image says about itself.
     pub metadata: Metadata,
@@ -224,9 +229,13 @@ fn write(
     progress(Step::Application);
     let application_ramdisk = write_ramdisk(&mut writer, &application, plan.compression)?;
     check_unchanged(&application)?;
-    let written = writer.finish()?;
+    let written = match &plan.signer {
+        Some(signer) => writer.finish_signed(|pcr0| signer.section(pcr0))?,
+        None => writer.finish()?,
+    };
+    let pcr8 = plan.signer.as_ref().map(|signer| signer.certificate().pcr8());
     Ok(Report {
-        measurements: written.measurements,
+        measurements: Measurements { pcr8, ..written.measurements },
         metadata,
         image_bytes: written.length,
         kernel_bytes,

@@ -9,7 +9,7 @@ use eif::header::Flags;
 use crate::error::BuildError;
 
 /// Bytes looked at: the version of a bzImage may stand up to 64 KiB behind its setup header.
-const LOOKED_AT: u64 = 68 << 10;
+pub(crate) const LOOKED_AT: u64 = 68 << 10;
 
 /// `boot_flag` and `header` of the x86 setup header (Documentation/arch/x86/boot.rst).
 const BZIMAGE_MAGIC: (usize, &[u8]) = (0x202, b"HdrS");
@@ -51,6 +51,15 @@ impl Architecture {
         match self {
             Self::X86_64 => "amd64",
             Self::Aarch64 => "arm64",
+        }
+    }
+
+    /// The variants that container images for every machine of the architecture have, if they name one.
+    #[must_use]
+    pub const fn plain_variants(self) -> [&'static str; 2] {
+        match self {
+            Self::X86_64 => ["", "v1"],
+            Self::Aarch64 => ["", "v8"],
         }
     }
 }
@@ -106,7 +115,7 @@ impl Kernel {
 }
 
 /// The first word of the version text: "6.12.63" of "6.12.63 (user@host) #1 ...".
-fn bzimage_version(start: &[u8]) -> Option<String> {
+pub(crate) fn bzimage_version(start: &[u8]) -> Option<String> {
     let pointer = start.get(BZIMAGE_VERSION..)?.first_chunk().map(|bytes| u16::from_le_bytes(*bytes))?;
     let text = start.get(usize::from(pointer).checked_add(0x200)?..)?;
     let word = text.split(|byte| *byte == b' ' || *byte == 0).next()?;

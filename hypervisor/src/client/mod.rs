@@ -9,6 +9,7 @@ mod conversation;
 mod error;
 mod find;
 mod launch;
+mod metadata;
 
 pub use clean::{Cleaned, EXITED_KEPT_FOR, clean_stale};
 pub use connect::connect;
@@ -18,6 +19,7 @@ pub use find::{find, list};
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use launch::follow;
 pub use launch::{Supervisor, supervisor_program};
+pub use metadata::{MAX_KEPT_METADATA, keep_metadata, metadata};
 
 pub use crate::console_log::LogReader;
 pub use crate::run_dir::RunRoot;

@@ -7,11 +7,16 @@ use crate::output::printable;
 
 /// A builder's error as a command's failure. Many errors bring their advice behind a semicolon.
 pub(super) fn build_failure(error: &BuildError) -> Failure {
+    failure(error, advice(error))
+}
+
+/// An error with its own advice, else with this.
+pub(super) fn failure(error: &impl core::fmt::Display, advice: &str) -> Failure {
     // Names in archives are anybody's text.
     let message = printable(&error.to_string());
     match message.rsplit_once("; ") {
-        Some((cause, advice)) => Failure::new(cause, advice),
-        None => Failure::new(message, advice(error)),
+        Some((cause, own)) => Failure::new(cause, own),
+        None => Failure::new(message, advice),
     }
 }
 

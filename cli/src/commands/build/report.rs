@@ -11,7 +11,7 @@ use crate::output::{Fields, printable};
 /// nitro-cli's object, and what the image is made of.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct Built {
+pub(crate) struct Built {
     measurements: MeasurementReport,
     path: String,
     bytes: u64,

@@ -1,6 +1,6 @@
 //! What an image is built from, by the option that names it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use image::container::{ContainerImage, Overrides, Selection, open_docker_archive, open_layout};
 use image::error::BuildError;
@@ -14,8 +14,12 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::failure::build_failure;
+use super::fetch::Fetched;
 use crate::args::BuildArgs;
 use crate::error::{Failure, Result};
+
+/// Bytes of a MiB.
+const MIB: u64 = 1 << 20;
 
 /// What an image is built from.
 #[derive(Debug)]
@@ -49,30 +53,31 @@ pub(super) struct Facts {
 ///
 /// # Errors
 /// If it cannot be used, or nothing says what to run.
-pub(super) fn open(args: &BuildArgs, limits: &Limits) -> Result<Source> {
+pub(super) fn open(args: &BuildArgs, limits: &Limits, fetched: Option<&Fetched>) -> Result<Source> {
     if let Some(path) = &args.rootfs {
         return root_file_system(args, path);
     }
-    let selection = selection(args, limits)?;
-    let (image, kind) = if let Some(path) = &args.oci {
-        (open_layout(path, &selection), "OCILayout")
-    } else if let Some(path) = &args.docker_archive {
-        (open_docker_archive(path, &selection), "DockerArchive")
-    } else {
-        return Err(not_supported(args));
+    let selection = Selection {
+        architecture: architecture(args)?,
+        tag: args.tag.clone(),
+        limits: limits.clone(),
+        temporary: temporary(args),
     };
-    let image = image.map_err(|error| build_failure(&BuildError::from(error)))?;
+    let (image, kind) = match (fetched, &args.oci, &args.docker_archive) {
+        (Some(Fetched { layout, pulled: Some(_), .. }), ..) => (open_layout(layout, &selection), "Registry"),
+        (Some(Fetched { layout, .. }), ..) => (open_layout(layout, &selection), "Dockerfile"),
+        (None, Some(path), _) => (open_layout(path, &selection), "OCILayout"),
+        (None, None, Some(path)) => (open_docker_archive(path, &selection), "DockerArchive"),
+        (None, None, None) => {
+            return Err(Failure::new("nothing to build from was named", "see `enclave build --help`"));
+        }
+    };
+    let mut image = image.map_err(|error| build_failure(&BuildError::from(error)))?;
+    if let Some(pulled) = fetched.and_then(|fetched| fetched.pulled.as_ref()) {
+        image.reference = Some(pulled.reference.clone());
+        image.repository_digests = vec![pulled.pinned.clone()];
+    }
     container(args, image, kind)
-}
-
-/// A registry and a Dockerfile both end in a layout in a temporary folder, which `open_layout` reads.
-fn not_supported(args: &BuildArgs) -> Failure {
-    let option = if args.image.is_some() { "--image" } else { "--dockerfile" };
-    Failure::new(
-        format_args!("this version builds images from files alone: {option} is not supported"),
-        "fetch or build the image with other tools (skopeo copy, buildah) into an OCI layout and give it with --oci, or \
-         export its root file system and give it with --rootfs",
-    )
 }
 
 fn overrides(args: &BuildArgs) -> Overrides {
@@ -109,21 +114,28 @@ fn root_file_system(args: &BuildArgs, path: &Path) -> Result<Source> {
     })
 }
 
-fn selection(args: &BuildArgs, limits: &Limits) -> Result<Selection> {
-    let architecture = args.arch.or_else(Architecture::of_this_machine).ok_or_else(|| {
+/// What the container image is to run on.
+///
+/// # Errors
+/// If nobody says it, and this machine is none that runs enclaves.
+pub(super) fn architecture(args: &BuildArgs) -> Result<Architecture> {
+    args.arch.or_else(Architecture::of_this_machine).ok_or_else(|| {
         Failure::new(
             "enclaves do not run on this machine's architecture",
             "say what the image is for with --arch",
         )
-    })?;
-    let folder =
-        args.output.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    Ok(Selection {
-        architecture,
-        tag: args.tag.clone(),
-        limits: limits.clone(),
-        temporary: temporary_folder(folder),
     })
+}
+
+/// The folder for temporary files.
+pub(super) fn temporary(args: &BuildArgs) -> PathBuf {
+    let folder = args.output.parent().filter(|folder| !folder.as_os_str().is_empty());
+    temporary_folder(folder.unwrap_or(Path::new(".")))
+}
+
+/// Bytes that all layers together may unpack to.
+pub(super) fn max_unpacked(args: &BuildArgs) -> u64 {
+    args.max_unpacked.saturating_mul(MIB)
 }
 
 fn container(args: &BuildArgs, image: ContainerImage, kind: &'static str) -> Result<Source> {

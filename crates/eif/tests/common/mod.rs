@@ -3,6 +3,8 @@
 // Each test program uses its own part of this.
 #![allow(dead_code, unreachable_pub)]
 
+pub mod openssl;
+
 use std::io::Write;
 use std::process::{Command, Stdio};
 

@@ -1,5 +1,8 @@
 //! An image of ours read by AWS's reader, and one of AWS's read by ours: the same registers, the same metadata.
 
+mod nitro_cli;
+mod signing;
+
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
@@ -206,6 +209,6 @@ fn a_copy_of_awss_image_is_the_same_file() {
     let (path, _) = theirs(&folder, Some("p384"));
     let image = fs::read(&path).unwrap();
     let length = u64::try_from(image.len()).unwrap();
-    let copied = eif::writer::copy(image.as_slice(), length, std::io::Cursor::new(Vec::new())).unwrap();
+    let copied = eif::rewrite::copy(image.as_slice(), length, std::io::Cursor::new(Vec::new())).unwrap();
     assert_eq!(copied.output.into_inner(), image);
 }

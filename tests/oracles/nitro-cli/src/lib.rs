@@ -1,0 +1,1 @@
+//! Nothing but tests: AWS's nitro-cli against our program of that name.
