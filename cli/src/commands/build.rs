@@ -116,7 +116,7 @@ impl Boot {
     fn choose(args: &BuildArgs) -> Result<Self> {
         let folder = args.bootstrap.as_deref().map(Bootstrap::open).transpose();
         let folder = folder.map_err(|error| build_failure(&error))?;
-        // A folder describes its own kernel, not another.
+        // The folder's version and driver are those of its own kernel.
         let described = folder.clone().filter(|_| args.kernel.is_none());
         let kernel = match (&args.kernel, &folder) {
             (Some(file), _) => guest::kernel_at(file.clone()),
@@ -127,11 +127,11 @@ impl Boot {
         let command_line = args.cmdline.clone().or_else(|| folder.as_ref()?.command_line.clone());
         Ok(Self {
             kernel_version: described.as_ref().and_then(|folder| folder.kernel_version.clone()),
-            operating_system: described.and_then(|folder| folder.operating_system),
+            operating_system: described.as_ref().and_then(|folder| folder.operating_system.clone()),
+            nsm_module: described.and_then(|folder| folder.nsm_module),
             kernel,
             foreign_init: given.as_ref().is_some_and(|init| !init.ends_with(guest::INIT)),
             init: given.map_or_else(|| guest::companion(guest::INIT), Ok)?,
-            nsm_module: folder.and_then(|folder| folder.nsm_module),
             command_line: command_line.unwrap_or_else(|| DEFAULT_COMMAND_LINE.to_owned()),
         })
     }

@@ -218,31 +218,6 @@ fn check_builds_twice_and_says_that_it_is_the_same() {
 }
 
 #[test]
-fn check_names_the_section_that_differs_and_fails() {
-    let user = User::new();
-    let root = rootfs(&user, "root");
-    // A named pipe as init says something else to everyone who reads it.
-    let init = user.path("init-pipe");
-    let made = Command::new("mkfifo").arg(&init).status().unwrap();
-    assert!(made.success());
-    let writer = {
-        let init = init.clone();
-        std::thread::spawn(move || {
-            fs::write(&init, "first").unwrap();
-            fs::write(&init, "other").unwrap();
-        })
-    };
-    let (kernel, output) = (user.file("kernel", kernel()), text(user.path("a.eif")));
-    let init = text(init);
-    let words = [
-        "build", "--rootfs", &root, "--output", &output, "--kernel", &kernel, "--init", &init, "--check",
-        "--", "/a",
-    ];
-    let _ = user.run(&words).failed(&["differs", "section 4", "ramdisk"]);
-    writer.join().unwrap();
-}
-
-#[test]
 fn compressed_ramdisks_are_smaller_and_unpack_to_the_same() {
     let user = User::new();
     let big = Tar::new().file("big", &"compressible ".repeat(100_000)).end();
@@ -440,4 +415,76 @@ fn memory_does_not_grow_with_the_image() {
 #[ignore = "minutes: part of make soak"]
 fn an_image_of_1_gib_is_built_within_150_mib() {
     builds_within(150, 342);
+}
+
+/// Runs a tool and insists that it succeeds.
+fn tool(program: &str, arguments: &[&str]) {
+    let ran = Command::new(program).args(arguments).output().unwrap();
+    assert!(ran.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&ran.stderr));
+}
+
+/// Layouts and archives as umoci and skopeo write them, of the same image.
+#[test]
+fn what_umoci_and_skopeo_write_gives_one_image() {
+    for program in ["umoci", "skopeo"] {
+        if Command::new(program).arg("--version").output().is_err() {
+            println!("skipped: {program} is not installed (tools/setup installs it)");
+            return;
+        }
+    }
+    let user = User::new();
+    let (layout, root) = (text(user.path("layout")), rootfs(&user, "root"));
+    let image = format!("{layout}:1.2");
+    tool("umoci", &["init", "--layout", &layout]);
+    tool("umoci", &["new", "--image", &image]);
+    for folder in ["bin", "etc"] {
+        tool(
+            "umoci",
+            &["insert", "--rootless", "--image", &image, &format!("{root}/{folder}"), &format!("/{folder}")],
+        );
+    }
+    tool("umoci", &["insert", "--rootless", "--image", &image, "--whiteout", "/etc/motd"]);
+    tool(
+        "umoci",
+        &[
+            "config",
+            "--image",
+            &image,
+            "--config.entrypoint",
+            "/bin/app",
+            "--config.cmd",
+            "--flag",
+            "--config.workingdir",
+            "/etc",
+            "--config.user",
+            "1:2",
+            "--architecture",
+            "amd64",
+            "--os",
+            "linux",
+        ],
+    );
+    let (archive, tar, zstd) =
+        (text(user.path("docker.tar")), text(user.path("oci.tar")), text(user.path("zstd")));
+    let source = format!("oci:{layout}:1.2");
+    let copy = |to: &str, more: &[&str]| {
+        tool("skopeo", &[&["--insecure-policy", "copy", "--quiet"], more, &[source.as_str(), to]].concat());
+    };
+    copy(&format!("docker-archive:{archive}:team/app:1.2"), &[]);
+    copy(&format!("oci-archive:{tar}:1.2"), &[]);
+    copy(&format!("oci:{zstd}:1.2"), &["--dest-compress-format", "zstd"]);
+    let mut pcrs = Vec::new();
+    for (option, path) in
+        [("--oci", &layout), ("--oci", &tar), ("--oci", &zstd), ("--docker-archive", &archive)]
+    {
+        let options = [option, path, "--arch", "amd64", "-o", "json"];
+        pcrs.push(build(&user, "a.eif", &options).succeeded().json()["Measurements"]["PCR0"].clone());
+    }
+    assert!(pcrs.iter().all(|pcr| *pcr == pcrs[0]), "{pcrs:#?}");
+    let files = unpacked(&user, &sections(&fs::read(user.path("a.eif")).unwrap())[4].1);
+    assert_eq!(fs::read_to_string(files.join("cmd")).unwrap(), "/bin/app\n--flag\n");
+    assert!(files.join("rootfs/bin/app").exists() && !files.join("rootfs/etc/motd").exists());
+    let described =
+        user.run(&["eif", "describe", &text(user.path("a.eif")), "-o", "json"]).succeeded().json();
+    assert_eq!(described["ImageName"].as_str().unwrap(), "docker.io/team/app");
 }

@@ -66,7 +66,9 @@ impl Output {
     ///
     /// # Errors
     /// If it cannot be stored or put there. Nothing is left of it then.
-    pub(crate) fn persist(self, path: &Path) -> Result<(), BuildError> {
+    pub(crate) fn persist(mut self, path: &Path) -> Result<(), BuildError> {
+        // Before it has a name: storing takes a while.
+        self.file().sync_all().map_err(BuildError::Output)?;
         let named = match self.state {
             State::Named(file) => file,
             State::Nameless(file) => {
@@ -81,7 +83,6 @@ impl Output {
                     .map_err(BuildError::file(&self.folder, STEP))?
             }
         };
-        named.as_file().sync_all().map_err(BuildError::Output)?;
         named
             .persist(path)
             .map(drop)

@@ -18,7 +18,9 @@ use std::time::{Duration, SystemTime};
 use eif::header::SectionKind;
 use eif::load::{Placement, Sink, load, measure};
 use eif::reader::Section;
-use image::builder::{BuildPlan, DEFAULT_BUILD_TIME, DEFAULT_COMMAND_LINE, Report, Step, build, build_time};
+use image::builder::{
+    BuildPlan, DEFAULT_BUILD_TIME, DEFAULT_COMMAND_LINE, Report, Step, build, build_time, check,
+};
 use image::error::BuildError;
 use image::folder::Builder;
 use image::ramdisk::{Application, BootFiles};
@@ -396,6 +398,25 @@ fn attributes_of_a_folder_are_kept_and_unknown_ones_refused() {
         plan.reading.others = image::attributes::Others::Drop;
         assert!(build(&plan, &mut |_| {}).unwrap().has_attributes);
     }
+}
+
+#[test]
+fn a_second_build_that_differs_is_told_by_its_section() {
+    let workshop = Workshop::new();
+    workshop.build();
+    let again = || check(&workshop.plan(), &mut |_| {}).unwrap().map(|difference| difference.to_string());
+    assert_eq!(again(), None);
+    fs::write(workshop.path("init"), b"#!another").unwrap();
+    let told = again().unwrap();
+    assert!(told.contains("in section 4 (ramdisk)"), "{told}");
+    fs::write(workshop.path("init"), b"#!init").unwrap();
+    assert_eq!(again(), None);
+    let mut kernel = kernel();
+    kernel[0x600] ^= 1;
+    fs::write(workshop.path("bzImage"), kernel).unwrap();
+    // Header and section header stand before the kernel's data: 548 and 12 bytes.
+    assert_eq!(again().unwrap(), format!("from byte {}, in section 1 (kernel)", 548 + 12 + 0x600));
+    assert_eq!(fs::read_dir(workshop.folder.path()).unwrap().count(), 4, "nothing is left of second builds");
 }
 
 #[test]

@@ -17,8 +17,8 @@ use crate::layer::blob::Blob;
 const LAYOUT: &str = "oci-layout";
 const INDEX: &str = "index.json";
 
-/// Annotations with an image's name: the specification's, and containerd's with the registry before it.
-const NAMES: [&str; 2] = ["org.opencontainers.image.ref.name", "io.containerd.image.name"];
+/// Annotations with an image's name: containerd's, which is the whole reference, and the specification's, often a tag alone.
+const NAMES: [&str; 2] = ["io.containerd.image.name", "org.opencontainers.image.ref.name"];
 
 // Media types, the specification's and Docker's (schema 2) for the same thing.
 const INDEXES: [&str; 2] =

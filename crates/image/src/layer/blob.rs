@@ -20,12 +20,13 @@ const CHUNK: usize = 256 << 10;
 /// Largest window of zstd, as a power of two: 64 MiB of memory. Compressors use at most 8 MiB unless told otherwise.
 const ZSTD_WINDOW_LOG_MAX: u32 = 26;
 
-/// What compressed files begin with: gzip (RFC 1952), zstd (RFC 8878), bzip2, xz.
-const MAGICS: [(&[u8], Compression); 4] = [
-    (b"\x1f\x8b", Compression::Gzip),
-    (b"\x28\xb5\x2f\xfd", Compression::Zstd),
-    (b"BZh", Compression::Other("bzip2")),
-    (b"\xfd7zXZ\0", Compression::Other("xz")),
+/// What compressed files have at an offset: gzip (RFC 1952), zstd (RFC 8878), xz, bzip2 (behind a level). None could be the
+/// text that an uncompressed archive begins with.
+const MAGICS: [(usize, &[u8], Compression); 4] = [
+    (0, b"\x1f\x8b", Compression::Gzip),
+    (0, b"\x28\xb5\x2f\xfd", Compression::Zstd),
+    (0, b"\xfd7zXZ\0", Compression::Other("xz")),
+    (4, b"\x31\x41\x59\x26\x53\x59", Compression::Other("bzip2")),
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -211,11 +212,12 @@ fn compression(blob: &Blob) -> Result<Compression, LayerError> {
     let mut start = Vec::new();
     blob.stored
         .reader()
-        .take(8)
+        .take(16)
         .read_to_end(&mut start)
         .map_err(|error| failed(blob, "reading it", error))?;
-    let found = MAGICS.iter().find(|(magic, _)| start.starts_with(magic));
-    Ok(found.map_or(Compression::None, |(_, compression)| *compression))
+    let has = |at: usize, magic: &[u8]| start.get(at..).is_some_and(|rest| rest.starts_with(magic));
+    let found = MAGICS.iter().find(|(at, magic, _)| has(*at, magic));
+    Ok(found.map_or(Compression::None, |(_, _, compression)| *compression))
 }
 
 fn expect(
@@ -341,7 +343,7 @@ mod tests {
 
     #[test]
     fn other_compressions_are_refused_by_name() {
-        for (stored, name) in [(&b"BZh91AY"[..], "bzip2"), (b"\xfd7zXZ\0\0\x04", "xz")] {
+        for (stored, name) in [(&b"BZh91AY&SY\0\0"[..], "bzip2"), (b"\xfd7zXZ\0\0\x04", "xz")] {
             assert!(unpack(&blob(stored), 1000).unwrap_err().to_string().contains(name));
         }
     }
