@@ -14,6 +14,7 @@ mod alone;
 mod attestation;
 mod boots;
 mod contained;
+mod containers;
 mod ends;
 mod faults;
 mod hostile;
