@@ -56,13 +56,13 @@ pub(crate) struct Prepared {
 pub(crate) fn prepare(args: &BuildArgs) -> Result<Prepared> {
     let epoch = std::env::var("SOURCE_DATE_EPOCH").ok();
     Ok(Prepared {
-        boot: Boot::choose(args)?,
         custom_metadata: args.metadata.as_deref().map_or(Ok(Value::Null), custom_metadata)?,
         build_time: builder::build_time(epoch.as_deref()).map_err(|error| build_failure(&error))?,
         signer: match (&args.sign_key, &args.sign_cert) {
             (Some(key), Some(certificate)) => Some(signing::signer(key, certificate, SystemTime::now())?),
             _ => None,
         },
+        boot: Boot::choose(args)?,
     })
 }
 

@@ -305,3 +305,42 @@ fn an_image_built_from_the_extracted_root_folder_has_the_same_pcr2() {
         assert_eq!(first[register], second[register], "{register}");
     }
 }
+
+#[test]
+fn owners_devices_links_and_attributes_survive_build_and_extract_for_any_user() {
+    let user = User::new();
+    let strange = with_application(
+        &user,
+        &[
+            Member::file("rootfs", "").mode(0o040_711),
+            Member::file("rootfs/dev", "").mode(0o040_755),
+            Member { special: (1, 3), ..Member::file("rootfs/dev/null", "").mode(0o020_666) },
+            Member { uid: 1000, gid: 50, ..Member::file("rootfs/ping", "program").mode(0o104_755) },
+            Member { inode: 9, links: 2, uid: 7, ..Member::file("rootfs/one", "content") },
+            Member { inode: 9, links: 2, uid: 7, ..Member::file("rootfs/two", "") },
+            Member::file("rootfs/link", "/etc/../weird//target/").mode(0o120_777),
+            Member::file(&format!("rootfs/{}", "long-name".repeat(25)), "x"),
+            Member::file("xattrs", "user.note 6869 ping\n"),
+        ],
+    );
+    let _ = rootfs(&user, &strange).succeeded();
+    let mut kernel = vec![0; 0x1000];
+    kernel[0x202..0x206].copy_from_slice(b"HdrS");
+    let (kernel, init) = (user.file("kernel", kernel), user.file("init", "init"));
+    let build = |output: &str| {
+        let (output, root) = (text(&user.path(output)), text(&user.path("root.tar")));
+        let words = ["build", "--rootfs", &root, "--output", &output, "--kernel", &kernel, "--init", &init];
+        let words = [&words[..], &["-o", "json", "--", "/ping"]].concat();
+        user.run(&words).succeeded().json()["Measurements"]["PCR2"].clone()
+    };
+    let first = build("first.eif");
+    let listed_before = listed(&user);
+    let _ = rootfs(&user, &text(&user.path("first.eif"))).succeeded();
+    assert_eq!(build("second.eif"), first);
+    for word in ["1000/50", "dev/null", "two link to one", "link -> /etc/../weird//target/", "-rwsr-xr-x"] {
+        assert!(listed_before.contains(word) && listed(&user).contains(word), "{word}:\n{}", listed(&user));
+    }
+    let archive = fs::read(user.path("root.tar")).unwrap();
+    let attribute = b"SCHILY.xattr.user.note=hi\n";
+    assert!(archive.windows(attribute.len()).any(|window| window == attribute));
+}

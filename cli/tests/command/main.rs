@@ -10,6 +10,7 @@ mod doctor;
 mod eif;
 mod enclaves;
 mod extract;
+mod fetched;
 mod newc;
 mod nitro_cli;
 mod nitro_cli_errors;

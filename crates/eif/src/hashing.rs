@@ -189,7 +189,7 @@ struct ApplicationHasher {
 /// Where the hash of the section at hand is.
 #[derive(Debug)]
 enum SectionHash {
-    Own(Sha384),
+    Own(Box<Sha384>),
     /// It is all that PCR 2 measures so far.
     Register,
 }
@@ -198,7 +198,7 @@ impl ApplicationHasher {
     fn begin(&mut self, part: Part) {
         self.end_section();
         let first = part == Part::Application && !core::mem::replace(&mut self.had_application, true);
-        self.section = Some(if first { SectionHash::Register } else { SectionHash::Own(Sha384::new()) });
+        self.section = Some(if first { SectionHash::Register } else { SectionHash::Own(Box::default()) });
     }
 
     fn update(&mut self, part: Part, data: &[u8]) {
@@ -212,7 +212,7 @@ impl ApplicationHasher {
 
     fn end_section(&mut self) {
         let hasher = match self.section.take() {
-            Some(SectionHash::Own(own)) => own,
+            Some(SectionHash::Own(own)) => *own,
             Some(SectionHash::Register) => self.application.clone(),
             None => return,
         };

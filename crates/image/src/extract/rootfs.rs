@@ -13,18 +13,15 @@ use tar::{Builder, EntryType, Header};
 
 use super::ExtractError;
 use super::tree::{Tree, display};
+use crate::attributes::MAX_FILE_BYTES;
 use crate::contents::section_data;
 use crate::newc::{Entry, Kind, Limits, NewcError, Reader};
 
 /// Where a ramdisk keeps the root folder.
 const ROOT: &[u8] = b"rootfs";
 
-/// The file of a ramdisk that lists extended attributes; our own builder writes it. A line each: name, value in hexadecimal,
-/// path below the root folder with `\\` for a backslash and `\n` for a line feed.
+/// The file of a ramdisk that lists extended attributes: [`crate::attributes`] says how.
 const ATTRIBUTES: &[u8] = b"xattrs";
-
-/// Most bytes of that file: what our init reads.
-const MAX_ATTRIBUTES: u32 = 2 << 20;
 
 /// Largest numbers of a device that there can be (`MINORBITS`, include/linux/kdev_t.h).
 const MAX_MAJOR: u32 = (1 << 12) - 1;
@@ -131,10 +128,11 @@ fn each_ramdisk<R: Read>(
 
 fn collect_attributes(reader: &mut RamdiskReader<'_>, attributes: &mut Attributes) -> Result<(), Trouble> {
     while let Some(entry) = reader.next_entry()? {
-        if entry.path != ATTRIBUTES || entry.kind() != Kind::File || entry.size > MAX_ATTRIBUTES {
+        let size = usize::try_from(entry.size).unwrap_or(usize::MAX);
+        if entry.path != ATTRIBUTES || entry.kind() != Kind::File || size > MAX_FILE_BYTES {
             continue;
         }
-        let mut text = vec![0; usize::try_from(entry.size).unwrap_or(0)];
+        let mut text = vec![0; size];
         reader.read(&mut text)?;
         for line in text.split(|byte| *byte == b'\n') {
             if let Some((name, value, path)) = attribute(line) {
