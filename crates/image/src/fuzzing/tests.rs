@@ -108,7 +108,7 @@ fn write_seeds_of_layers() {
         ("refused-loop", join(&[tar().symlink("a", "b").symlink("b", "a").file("a/c")])),
         ("refused-not-a-folder", join(&[tar().file("a"), tar().file("a/b")])),
         ("refused-sparse", join(&[tar().member("holes", EntryType::GNUSparse, "", b"")])),
-        ("refused-truncated", join(&[Tar(tar().file("a").0[..600].to_vec())])),
+        ("refused-truncated", join(&[Tar(tar().file("a").0[..515].to_vec())])),
     ];
     corpus::write("layers", &seeds);
 }
