@@ -35,7 +35,7 @@ impl Layout {
     #[must_use]
     pub fn by_umoci_in_steps(steps: &[Step<'_>], config: &[&str], into: &Path) -> Self {
         let layout = Self { folder: into.to_owned() };
-        let (image, scratch) = (layout.image(), tempfile::tempdir().expect("a folder"));
+        let (image, scratch) = (layout.image(), tempfile::tempdir_in(parent(into)).expect("a folder"));
         let bundle = scratch.path().join("bundle");
         umoci(&["init", "--layout", text(into)]);
         umoci(&["new", "--image", &image]);
@@ -124,6 +124,10 @@ fn rootless() -> &'static [&'static str] {
 fn copy_over(root: &Path, tree: &Path) {
     // With its links, modes and dates.
     tool::run(Command::new("cp").arg("-a").arg(root.join(".")).arg(tree));
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent().expect("a folder in a folder")
 }
 
 fn text(path: &Path) -> &str {
