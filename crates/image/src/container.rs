@@ -76,10 +76,10 @@ impl ContainerImage {
         })
     }
 
-    /// Its name without tag and digest.
+    /// Its name without tag and digest; layouts often have a tag alone.
     #[must_use]
     pub fn name(&self) -> Option<&str> {
-        let reference = self.reference.as_deref()?;
+        let reference = self.reference.as_deref().filter(|text| text.contains(['/', ':', '@']))?;
         let (name, _) = reference.split_once('@').unwrap_or((reference, ""));
         // A colon before the last slash belongs to a registry's port.
         let last = name.rfind('/').map_or(0, |slash| slash.saturating_add(1));

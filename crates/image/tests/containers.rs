@@ -342,12 +342,16 @@ fn the_metadata_are_what_docker_inspect_says() {
     );
     assert_eq!(opened.name(), Some("registry:5000/team/app"));
     for (reference, name) in
-        [("app", "app"), ("app:1", "app"), ("a/b@sha256:00", "a/b"), ("h:1/app", "h:1/app")]
+        [("app:1", "app"), ("a/b", "a/b"), ("a/b@sha256:00", "a/b"), ("h:1/app", "h:1/app")]
     {
         let mut image = opened.clone();
         image.reference = Some(reference.to_owned());
         assert_eq!(image.name(), Some(name), "{reference}");
     }
+    // Layouts name their images by a tag alone.
+    let mut image = opened;
+    image.reference = Some("1.2".to_owned());
+    assert_eq!(image.name(), None);
 }
 
 /// What `docker save` writes of images, with configurations and layers named as given.

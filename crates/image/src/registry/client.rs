@@ -16,10 +16,11 @@ use super::credentials::Credentials;
 use super::error::{RegistryError, when};
 use super::layout::BlobFile;
 use super::limits::Limits;
-use super::manifest::{Descriptor, Digest, IMAGE_TYPES, INDEX_TYPES, Parsed};
+use super::manifest::{Descriptor, IMAGE_TYPES, INDEX_TYPES, Parsed};
 use super::reference::is_loopback_host;
 use super::resolver::Resolver;
 use super::{Event, Request, tls};
+use crate::digest::Digest;
 
 /// How we name ourselves.
 const USER_AGENT: &str = concat!("enclave/", env!("CARGO_PKG_VERSION"));
@@ -147,7 +148,11 @@ impl<'a> Client<'a> {
             .into());
         }
         let digest = Digest::of(&bytes);
-        for expected in [Some(wanted), said.as_deref()].into_iter().flatten().filter_map(Digest::parse) {
+        for expected in [Some(wanted), said.as_deref()]
+            .into_iter()
+            .flatten()
+            .filter_map(|text| text.parse::<Digest>().ok())
+        {
             if digest != expected {
                 let what = format!("{what} ({expected})");
                 return Err(RegistryError::Digest { what, actual: digest.to_string() }.into());

@@ -2,14 +2,12 @@
 //!
 //! OCI Image Specification 1.1, "Image Manifest" and "Image Index"; Docker's "Image Manifest V 2, Schema 2" has the same shape.
 
-use core::fmt;
-
 use oci_spec::image::Descriptor as Described;
 use serde::Deserialize;
-use sha2::{Digest as _, Sha256};
 
 use super::Request;
 use super::error::RegistryError;
+use crate::digest::Digest;
 
 /// Media types of one image's manifest.
 pub(super) const IMAGE_TYPES: [&str; 2] =
@@ -25,50 +23,6 @@ const SHOWN_PLATFORM_BYTES: usize = 40;
 /// How many platforms are shown.
 const SHOWN_PLATFORMS: usize = 20;
 
-/// A SHA-256 digest; shown as `sha256:` and 64 lower-case hexadecimal digits.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct Digest([u8; 32]);
-
-impl Digest {
-    /// The digest of these bytes.
-    pub(super) fn of(bytes: &[u8]) -> Self {
-        Self(Sha256::digest(bytes).into())
-    }
-
-    /// What a hash that ran along has come to.
-    pub(super) fn finish(hash: Sha256) -> Self {
-        Self(hash.finalize().into())
-    }
-
-    /// Reads `sha256:...`; nothing else is accepted, so that it can be part of a path.
-    pub(super) fn parse(text: &str) -> Option<Self> {
-        let digits = text.strip_prefix("sha256:")?;
-        if digits.bytes().any(|byte| byte.is_ascii_uppercase()) {
-            return None;
-        }
-        let mut bytes = [0; 32];
-        hex::decode_to_slice(digits, &mut bytes).ok()?;
-        Some(Self(bytes))
-    }
-
-    /// The 64 digits alone.
-    pub(super) fn hex(self) -> String {
-        hex::encode(self.0)
-    }
-}
-
-impl fmt::Display for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "sha256:{}", self.hex())
-    }
-}
-
-impl fmt::Debug for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
 /// A blob by what it must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Descriptor {
@@ -79,7 +33,7 @@ pub(super) struct Descriptor {
 
 impl Descriptor {
     fn check(described: &Described, what: &str) -> Result<Self, RegistryError> {
-        let digest = Digest::parse(described.digest().as_ref()).ok_or_else(|| RegistryError::Document {
+        let digest = described.digest().as_ref().parse().map_err(|_| RegistryError::Document {
             what: what.to_owned(),
             why: "it names something by another digest than SHA-256".to_owned(),
         })?;

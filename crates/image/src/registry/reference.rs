@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
 use super::error::RegistryError;
-use super::manifest::Digest;
+use crate::digest::Digest;
 
 /// The registry that is meant where none is named.
 const DOCKER_HUB: &str = "docker.io";
@@ -110,8 +110,9 @@ fn parse(text: &str) -> Result<ImageReference, &'static str> {
     let (rest, digest) = match text.split_once('@') {
         None => (text, None),
         Some((rest, digest)) => {
-            let digest = Digest::parse(digest)
-                .ok_or("what stands behind the @ is not sha256: and 64 digits in lower case")?;
+            let digest: Digest = digest
+                .parse()
+                .map_err(|_| "what stands behind the @ is not sha256: and 64 digits in lower case")?;
             (rest, Some(digest.to_string()))
         }
     };
