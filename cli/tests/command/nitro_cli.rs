@@ -145,6 +145,34 @@ fn describe_eif_of_a_signed_image_shows_its_certificate() {
 }
 
 #[test]
+fn sign_eif_prints_nitro_clis_object_and_replaces_a_signature() {
+    let user = User::new();
+    let (first, second) = (Signer::new(&user, "first"), Signer::on_curve(&user, "second", "secp521r1"));
+    let image = user.file("golden.eif", golden());
+    for signer in [first, second] {
+        let (pcr8, _) = crate::signed::pcr8(&user, &signer.certificate);
+        let expected = format!(
+            r#"{{
+  "Measurements": {{
+    "HashAlgorithm": "Sha384 {{ ... }}",
+    "PCR0": "{PCR0}",
+    "PCR1": "{PCR1}",
+    "PCR2": "{PCR2}",
+    "PCR8": "{pcr8}"
+  }}
+}}
+"#
+        );
+        let words = ["sign-eif", "--eif-path", &image, "--private-key", &signer.key];
+        let ran = nitro(&user, &[&words[..], &["--signing-certificate", &signer.certificate]].concat());
+        let ran = ran.succeeded();
+        assert_eq!((ran.stdout, ran.stderr.as_str()), (expected, "Enclave Image successfully signed.\n"));
+        let verified = user.run(&["eif", "verify", &image, "--require-signature", &signer.certificate]);
+        let _ = verified.succeeded();
+    }
+}
+
+#[test]
 fn pcr_measures_files_and_certificates() {
     let user = User::new();
     let input = user.file("input", "anything at all");

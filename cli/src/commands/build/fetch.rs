@@ -93,11 +93,7 @@ impl Display {
             }
             Event::Retry { what, why } => {
                 self.0 = None;
-                output::tell(format_args!(
-                    "{} broke off and is fetched again: {}",
-                    printable(what),
-                    printable(why)
-                ));
+                output::tell(format_args!("Trying again to fetch {}: {}.", printable(what), printable(why)));
             }
         }
     }
