@@ -396,7 +396,7 @@ fn every_limit_is_kept_and_one_more_refused() {
 }
 
 #[test]
-fn gnu_tar_and_bsdtars_archives_read_the_same() {
+fn every_format_of_gnu_tar_reads_the_same() {
     use std::process::Command;
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("root");
