@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use eif::rewrite::RewriteError;
 use eif::sign::Signer;
 use eif::writer::WriteError;
+use image::file_error::FileError;
 use image::signing::{self, Signature, Signed, SigningError};
 
 use crate::error::{Failure, Result, file_advice};
@@ -27,7 +28,7 @@ pub(crate) fn signer(key: &Path, certificate: &Path, now: SystemTime) -> Result<
 /// If it cannot be signed so or written; then it is as it was.
 pub(crate) fn write(image: &Path, output: &Path, signature: Signature<'_>) -> Result<Signed> {
     signing::write(image, output, signature).map_err(|error| match &error {
-        SigningError::File { source, .. }
+        SigningError::File(FileError { source, .. })
         | SigningError::Image { source: RewriteError::Write(WriteError::Output(source)), .. } => {
             Failure::new(&error, file_advice(source))
         }

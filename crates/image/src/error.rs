@@ -9,6 +9,7 @@ use thiserror::Error;
 
 use crate::attributes::MAX_FILE_BYTES;
 use crate::container::ContainerError;
+use crate::file_error::{FileError, file};
 use crate::kernel::Architecture;
 use crate::layer::LayerError;
 
@@ -16,16 +17,8 @@ use crate::layer::LayerError;
 #[derive(Debug, Error)]
 pub enum BuildError {
     /// A file or folder cannot be used.
-    #[error("{}: {step}: {source}", path.display())]
-    File {
-        /// Which one.
-        path: PathBuf,
-        /// What was being done.
-        step: &'static str,
-        /// What the system said.
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// A file changed between listing and reading it.
     #[error("{} changed while the image was built; stop what writes to it and build again", .0.display())]
     Changed(PathBuf),
@@ -133,6 +126,6 @@ impl BuildError {
         path: impl Into<PathBuf>,
         step: &'static str,
     ) -> impl FnOnce(E) -> Self {
-        move |source| Self::File { path: path.into(), step, source: source.into() }
+        move |source| file(path, step)(source).into()
     }
 }

@@ -15,6 +15,8 @@ use eif::header::SectionKind;
 use eif::reader::{ReadError, Reader};
 use thiserror::Error;
 
+use crate::file_error::{FileError, file};
+
 use crate::contents::section_data;
 use crate::newc::NewcError;
 
@@ -40,16 +42,8 @@ pub enum ExtractError {
     #[error(transparent)]
     Read(#[from] ReadError),
     /// A file or folder cannot be written.
-    #[error("{}: {step}: {source}", path.display())]
-    File {
-        /// Which one.
-        path: PathBuf,
-        /// What was being done.
-        step: &'static str,
-        /// What the system said.
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// There is something where the folder should be.
     #[error("{} exists; sections are only written to a new folder", .0.display())]
     Exists(PathBuf),
@@ -164,8 +158,4 @@ fn write_file(folder: &Path, name: &str, mut data: impl Read) -> Result<Written,
         output.write_all(buffer.get(..count).unwrap_or_default()).map_err(failed())?;
         size = size.saturating_add(count as u64);
     }
-}
-
-fn file(path: &Path, step: &'static str) -> impl FnOnce(io::Error) -> ExtractError {
-    move |source| ExtractError::File { path: path.to_owned(), step, source }
 }

@@ -25,6 +25,7 @@ pub mod dockerfile;
 pub mod error;
 pub mod extent;
 pub mod extract;
+pub mod file_error;
 pub mod folder;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;

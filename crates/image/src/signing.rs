@@ -17,6 +17,8 @@ use eif::sign::{Signer, attach};
 use eif::writer::Written;
 use thiserror::Error;
 
+use crate::file_error::{FileError, file};
+
 /// Bytes written at a time.
 const WRITE_CHUNK: usize = 256 << 10;
 
@@ -53,16 +55,8 @@ pub struct Signed {
 #[derive(Debug, Error)]
 pub enum SigningError {
     /// A file cannot be used.
-    #[error("{}: {step}: {source}", path.display())]
-    File {
-        /// Which one.
-        path: PathBuf,
-        /// What was being done.
-        step: &'static str,
-        /// What the system said.
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// What was named is no ordinary file.
     #[error("{} is not an ordinary file", .0.display())]
     NotAFile(PathBuf),
@@ -151,10 +145,6 @@ fn resolve(output: &Path, image: &Metadata) -> Result<(PathBuf, bool), SigningEr
             let name = output.file_name().ok_or_else(|| SigningError::NotAFile(output.to_owned()))?;
             Ok((folder.join(name), false))
         }
-        Err(error) => Err(file(output, "finding the output")(error)),
+        Err(error) => Err(file(output, "finding the output")(error).into()),
     }
-}
-
-fn file(path: &Path, step: &'static str) -> impl FnOnce(io::Error) -> SigningError {
-    move |source| SigningError::File { path: path.to_owned(), step, source }
 }

@@ -22,7 +22,7 @@ pub(super) fn failure(error: &impl core::fmt::Display, advice: &str) -> Failure 
 
 fn advice(error: &BuildError) -> &'static str {
     match error {
-        BuildError::File { source, .. } => file_advice(source),
+        BuildError::File(error) => file_advice(&error.source),
         BuildError::NotAKernel(_) => {
             "give another file with --kernel, or leave it out for the one of `make build`"
         }
@@ -53,7 +53,7 @@ fn layer_advice(error: &image::layer::LayerError) -> &'static str {
 fn container_advice(error: &image::container::ContainerError) -> &'static str {
     use image::container::ContainerError;
     match error {
-        ContainerError::File { source, .. } => file_advice(source),
+        ContainerError::File(error) => file_advice(&error.source),
         ContainerError::Archive(error) => layer_advice(error),
         _ => "make or fetch the image again",
     }

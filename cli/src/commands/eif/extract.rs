@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use image::extract::{self, ExtractError, rootfs};
+use image::file_error::FileError;
 use image::newc::Limits;
 use serde::Serialize;
 
@@ -68,7 +69,7 @@ fn failure(image: &Path, error: &ExtractError) -> Failure {
     let message = printable(&format!("{}: {error}", image.display()));
     let next = match error {
         ExtractError::Exists(_) => "choose a folder that does not exist yet",
-        ExtractError::File { source, .. } | ExtractError::Output(source) => file_advice(source),
+        ExtractError::File(FileError { source, .. }) | ExtractError::Output(source) => file_advice(source),
         ExtractError::NoRootfs => "without --rootfs, --output DIR writes the ramdisks as they are",
         ExtractError::Outside(_) | ExtractError::ThroughLink(_) | ExtractError::Links(_) => {
             "do not unpack its ramdisks outside an enclave; --output DIR writes them as they are"

@@ -1,9 +1,10 @@
 //! Why a container image cannot be used.
 
-use std::io;
 use std::path::PathBuf;
 
 use thiserror::Error;
+
+use crate::file_error::FileError;
 
 use crate::digest::Digest;
 use crate::kernel::Architecture;
@@ -13,16 +14,8 @@ use crate::layer::LayerError;
 #[derive(Debug, Error)]
 pub enum ContainerError {
     /// A file or folder cannot be used.
-    #[error("{}: {step}: {source}", path.display())]
-    File {
-        /// Which one.
-        path: PathBuf,
-        /// What was being done.
-        step: &'static str,
-        /// What the system said.
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The archive that holds the image cannot be read.
     #[error(transparent)]
     Archive(#[from] LayerError),

@@ -12,6 +12,7 @@ use super::{ContainerError, Selection};
 use crate::archive::{Archive, Content};
 use crate::attributes::Others;
 use crate::extent::{Extent, Source};
+use crate::file_error::file;
 use crate::layer::apply::{Layers, Whiteouts};
 use crate::layer::blob::{Blob, Unpacker};
 use crate::layer::members::Reader;
@@ -131,5 +132,5 @@ fn list(stored: Extent, selection: &Selection) -> Result<Archive, ContainerError
 }
 
 fn failed(path: &Path, step: &'static str, source: io::Error) -> ContainerError {
-    ContainerError::File { path: path.to_owned(), step, source }
+    file(path, step)(source).into()
 }

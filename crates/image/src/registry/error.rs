@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use crate::file_error::{FileError, file};
+
 /// Why an image cannot be pulled.
 #[derive(Debug, Error)]
 pub enum RegistryError {
@@ -212,16 +214,8 @@ pub enum RegistryError {
         why: &'static str,
     },
     /// A file of the layout cannot be written or read.
-    #[error("{}: {step}: {source}", path.display())]
-    File {
-        /// Which one.
-        path: PathBuf,
-        /// What was being done.
-        step: &'static str,
-        /// What the system said.
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
 }
 
 impl RegistryError {
@@ -230,7 +224,7 @@ impl RegistryError {
         path: impl Into<PathBuf>,
         step: &'static str,
     ) -> impl FnOnce(E) -> Self {
-        move |source| Self::File { path: path.into(), step, source: source.into() }
+        move |source| file(path, step)(source).into()
     }
 }
 
