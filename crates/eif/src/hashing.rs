@@ -58,6 +58,13 @@ enum Step<'d> {
 }
 
 impl<'d> Queues<'d> {
+    /// Both queues, and the ends that the threads take from.
+    fn new(digests: bool) -> (Self, Receiver<(Part, Chunk<'d>)>, Receiver<Step<'d>>) {
+        let (boot, boot_end) = sync_channel(QUEUE);
+        let (application, application_end) = sync_channel(QUEUE);
+        (Self { boot, application, digests }, boot_end, application_end)
+    }
+
     /// A measured section begins.
     pub(crate) fn begin(&self, part: Part) {
         if self.digests {
@@ -86,12 +93,9 @@ pub(crate) fn scoped<'scope, 'd: 'scope>(
     scope: &'scope Scope<'scope, '_>,
     digests: bool,
 ) -> io::Result<(Queues<'d>, ScopedThreads<'scope>)> {
-    let (boot_sender, boot_queue) = sync_channel(QUEUE);
-    let (application_sender, application_queue) = sync_channel(QUEUE);
-    let boot = builder(BOOT).spawn_scoped(scope, move || hash_boot(&boot_queue))?;
-    let application =
-        builder(APPLICATION).spawn_scoped(scope, move || hash_application(&application_queue))?;
-    let queues = Queues { boot: boot_sender, application: application_sender, digests };
+    let (queues, boot_end, application_end) = Queues::new(digests);
+    let boot = builder(BOOT).spawn_scoped(scope, move || hash_boot(&boot_end))?;
+    let application = builder(APPLICATION).spawn_scoped(scope, move || hash_application(&application_end))?;
     Ok((queues, ScopedThreads { boot, application }))
 }
 
@@ -113,12 +117,11 @@ pub(crate) struct Threads {
 
 impl Threads {
     pub(crate) fn start() -> io::Result<Self> {
-        let (boot_sender, boot_queue) = sync_channel(QUEUE);
-        let (application_sender, application_queue) = sync_channel(QUEUE);
+        let (queues, boot_end, application_end) = Queues::new(false);
         Ok(Self {
-            boot: builder(BOOT).spawn(move || hash_boot(&boot_queue))?,
-            application: builder(APPLICATION).spawn(move || hash_application(&application_queue))?,
-            queues: Queues { boot: boot_sender, application: application_sender, digests: false },
+            boot: builder(BOOT).spawn(move || hash_boot(&boot_end))?,
+            application: builder(APPLICATION).spawn(move || hash_application(&application_end))?,
+            queues,
             buffers: Pool::default(),
         })
     }
