@@ -30,6 +30,7 @@ mod placement;
 mod progress;
 mod sections;
 mod signing;
+mod started;
 mod terminal;
 mod time;
 

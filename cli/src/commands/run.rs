@@ -1,6 +1,7 @@
 //! `enclave run`, `create` and `start`.
 
 use std::io;
+use std::path::Path;
 use std::thread::JoinHandle;
 
 use enclave_hypervisor::client::{self, LaunchError, RunRoot};
@@ -19,52 +20,36 @@ use crate::launch::{self, Cpus, Image, Plan, Request};
 use crate::memory::Needs;
 use crate::output::{self, Fields, printable};
 use crate::progress::Progress;
+use crate::started::Started;
 use crate::terminal::{Shown, pass_on};
 
 /// nitro-cli's object, and the enclave's folder.
 #[derive(Debug, Serialize)]
-struct Started {
-    #[serde(rename = "EnclaveName")]
-    name: String,
-    #[serde(rename = "EnclaveID")]
-    enclave_id: String,
-    #[serde(rename = "ProcessID")]
-    process_id: u32,
-    #[serde(rename = "EnclaveCID")]
-    cid: u32,
-    #[serde(rename = "NumberOfCPUs")]
-    number_of_cpus: u32,
-    #[serde(rename = "CPUIDs")]
-    cpu_ids: Vec<u32>,
-    #[serde(rename = "MemoryMiB")]
-    memory_mib: u64,
+struct StartedIn<'d> {
+    #[serde(flatten)]
+    started: Started<'d>,
     #[serde(rename = "RunDir")]
-    run_dir: std::path::PathBuf,
+    run_dir: &'d Path,
 }
 
-impl Started {
-    fn new(enclave: &Description) -> Self {
-        Self {
-            name: enclave.name.clone(),
-            enclave_id: enclave.enclave_id.clone(),
-            process_id: enclave.process_id,
-            cid: enclave.cid,
-            number_of_cpus: enclave.number_of_cpus,
-            cpu_ids: enclave.cpu_ids.clone(),
-            memory_mib: enclave.memory_mib,
-            run_dir: enclave.run_dir.clone(),
-        }
+impl<'d> StartedIn<'d> {
+    fn new(enclave: &'d Description) -> Self {
+        Self { started: enclave.into(), run_dir: &enclave.run_dir }
     }
 
     fn text(&self, what: &str) -> String {
+        let started = &self.started;
         let mut fields = Fields::default();
         fields
-            .add("EnclaveID", &self.enclave_id)
-            .add("Vsock CID", self.cid)
-            .add("CPUs", format_args!("{} on host CPUs {}", self.number_of_cpus, cpu_list(&self.cpu_ids)))
-            .add("Memory", format_args!("{} MiB", self.memory_mib))
+            .add("EnclaveID", started.enclave_id)
+            .add("Vsock CID", started.cid)
+            .add(
+                "CPUs",
+                format_args!("{} on host CPUs {}", started.number_of_cpus, cpu_list(started.cpu_ids)),
+            )
+            .add("Memory", format_args!("{} MiB", started.memory_mib))
             .add("Folder", self.run_dir.display());
-        format!("{} {what}.\n{}", printable(&self.name), fields.render(2))
+        format!("{} {what}.\n{}", printable(started.name), fields.render(2))
     }
 }
 
@@ -89,7 +74,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
         }
         (Err(error), _) => return Err(launch_failure(error)),
     };
-    let started = Started::new(&enclave);
+    let started = StartedIn::new(&enclave);
     let Some(mut attached) = attached else {
         return output::print(args.output.format, &started, |started| started.text("is running"));
     };
@@ -108,7 +93,7 @@ pub(crate) fn create(args: &CreateArgs) -> Result<()> {
     let root = enclaves::open_root()?;
     let plan = plan(&args.image, args.image.debug, false, &root)?;
     let enclave = launched(plan, &root, None).map_err(launch_failure)?;
-    output::print(args.output.format, &Started::new(&enclave), |started| {
+    output::print(args.output.format, &StartedIn::new(&enclave), |started| {
         started.text("is measured and loaded; `enclave start` runs it")
     })
 }
@@ -119,7 +104,7 @@ pub(crate) fn start(args: &StartArgs) -> Result<()> {
     let mut narrator = Narrator::new();
     let started =
         client::start(&root, &enclave, &mut |event| narrator.hear(event)).map_err(launch_failure)?;
-    output::print(args.output.format, &Started::new(&started), |started| started.text("is running"))
+    output::print(args.output.format, &StartedIn::new(&started), |started| started.text("is running"))
 }
 
 /// Checks and prepares what the command line, completed by the configuration, asks for.

@@ -8,6 +8,7 @@ use super::codes::Code;
 use super::error::{Error, Result};
 use crate::args::Format;
 use crate::output;
+use crate::started::Started;
 
 /// Prints the one JSON value of a subcommand.
 pub(super) fn print<T: Serialize>(value: &T) -> Result<()> {
@@ -17,39 +18,6 @@ pub(super) fn print<T: Serialize>(value: &T) -> Result<()> {
 /// Standard output's failure.
 pub(super) fn cannot_write(failure: crate::error::Failure) -> Error {
     Error::of(Code::WRITE_OUTPUT, failure)
-}
-
-/// What run-enclave prints, and what describe-enclaves begins with.
-#[derive(Debug, Serialize)]
-pub(super) struct Started<'d> {
-    #[serde(rename = "EnclaveName")]
-    name: &'d str,
-    #[serde(rename = "EnclaveID")]
-    enclave_id: &'d str,
-    #[serde(rename = "ProcessID")]
-    process_id: u32,
-    #[serde(rename = "EnclaveCID")]
-    cid: u32,
-    #[serde(rename = "NumberOfCPUs")]
-    number_of_cpus: u32,
-    #[serde(rename = "CPUIDs")]
-    cpu_ids: &'d [u32],
-    #[serde(rename = "MemoryMiB")]
-    memory_mib: u64,
-}
-
-impl<'d> From<&'d Description> for Started<'d> {
-    fn from(enclave: &'d Description) -> Self {
-        Self {
-            name: &enclave.name,
-            enclave_id: &enclave.enclave_id,
-            process_id: enclave.process_id,
-            cid: enclave.cid,
-            number_of_cpus: enclave.number_of_cpus,
-            cpu_ids: &enclave.cpu_ids,
-            memory_mib: enclave.memory_mib,
-        }
-    }
 }
 
 /// One enclave of describe-enclaves.

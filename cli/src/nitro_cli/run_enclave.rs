@@ -14,7 +14,7 @@ use super::codes::Code;
 use super::console;
 use super::enclaves::Enclaves;
 use super::error::{Error, Result};
-use super::output::{self, Started};
+use super::output;
 use super::run_settings::Settings;
 use crate::config::Config;
 use crate::enclaves::launch_failure;
@@ -23,6 +23,7 @@ use crate::launch::{self, Image, PlanError, Request};
 use crate::output::tell;
 use crate::paths;
 use crate::sections::Sections;
+use crate::started::Started;
 
 /// An enclave gets so many times its image's size (nitro-cli's `ENCLAVE_MEMORY_EIF_SIZE_RATIO`).
 const MEMORY_PER_IMAGE: u64 = 4;
