@@ -15,17 +15,16 @@ use crate::output::{self, printable};
 pub(crate) fn open() -> core::result::Result<(RunRoot, Vec<Cleaned>), ClientError> {
     let root = RunRoot::from_environment()?;
     let cleaned = client::clean_stale(&root)?;
+    cleaned.iter().for_each(|cleaned| output::tell(format_args!("note: {cleaned}")));
     Ok((root, cleaned))
 }
 
-/// The same, and tells what was cleaned.
+/// The same for those to whom it does not matter what was cleaned.
 ///
 /// # Errors
 /// As [`open`].
 pub(crate) fn open_root() -> Result<RunRoot> {
-    let (root, cleaned) = open().map_err(client_failure)?;
-    cleaned.iter().for_each(|cleaned| output::tell(format_args!("note: {cleaned}")));
-    Ok(root)
+    open().map(|(root, _)| root).map_err(client_failure)
 }
 
 /// The enclave with this name or EnclaveID.
@@ -62,13 +61,7 @@ pub(crate) fn client_failure(error: ClientError) -> Failure {
         }
         ClientError::Connect { .. } => "look at it with `enclave describe`, and try again",
     };
-    split(&error.to_string(), next)
-}
-
-/// Messages of the libraries carry advice of their own after a semicolon: it replaces the general one.
-fn split(message: &str, next: &str) -> Failure {
-    let (cause, advice) = message.split_once("; ").unwrap_or((message, next));
-    Failure::new(cause, advice)
+    Failure::advised(error, next)
 }
 
 /// Why an enclave did not start, with the tail of its console in debug mode.

@@ -35,6 +35,13 @@ impl Failure {
         Self::Told { cause: cause.to_string(), next: next.to_string(), status: STATUS_FAILED }
     }
 
+    /// A library's error. Many carry advice of their own after a semicolon: it replaces the general one.
+    pub(crate) fn advised(error: impl fmt::Display, next: &str) -> Self {
+        let message = error.to_string();
+        let (cause, advice) = message.split_once("; ").unwrap_or((&message, next));
+        Self::new(cause, advice)
+    }
+
     /// A failed operation on a file; `action` is a verb phrase such as "read".
     pub(crate) fn file(action: &str, path: &Path, error: &std::io::Error) -> Self {
         Self::new(format_args!("cannot {action} {}: {error}", path.display()), file_advice(error))

@@ -51,10 +51,19 @@ pub(crate) fn open(path: &Path) -> Result<(File, u64)> {
     Ok((file, metadata.len()))
 }
 
-fn unreadable(path: &Path, error: &dyn fmt::Display) -> Failure {
+/// An image that cannot be read to its end.
+pub(crate) fn unreadable(path: &Path, error: &dyn fmt::Display) -> Failure {
     Failure::new(
         format_args!("{} is refused: {error}", path.display()),
         "check that it is an enclave image file (EIF) and complete, or build it again",
+    )
+}
+
+/// An image of which not all can be told.
+pub(crate) fn indescribable(path: &Path, error: &dyn fmt::Display) -> Failure {
+    Failure::new(
+        format_args!("{} cannot be described: {error}", path.display()),
+        "build or sign the image again",
     )
 }
 

@@ -138,11 +138,10 @@ pub(crate) fn signing_key(path: &Path) -> Result<PrivateKey> {
     let file = File::open(path).map_err(|error| failed(&error))?;
     file.take(MAX_KEY_FILE).read_to_end(&mut bytes).map_err(|error| failed(&error))?;
     PrivateKey::from_pem(&bytes).map_err(|error| {
-        let message = format!("{} cannot be used: {error}", path.display());
-        match message.split_once("; ") {
-            Some((cause, advice)) => Failure::new(cause, advice),
-            None => Failure::new(message, "give the private key in PEM, not its certificate"),
-        }
+        Failure::advised(
+            format_args!("{} cannot be used: {error}", path.display()),
+            "give the private key in PEM, not its certificate",
+        )
     })
 }
 

@@ -16,18 +16,24 @@ use crate::error::{Failure, Result};
 /// If standard output cannot be written.
 pub(crate) fn print<T: Serialize>(format: Format, value: &T, text: impl FnOnce(&T) -> String) -> Result<()> {
     match format {
-        Format::Json => {
-            let mut json = serde_json::to_string_pretty(value).map_err(|error| {
-                Failure::new(
-                    format_args!("the result cannot be written as JSON: {error}"),
-                    "report this with the command",
-                )
-            })?;
-            json.push('\n');
-            write(json.as_bytes())
-        }
+        Format::Json => json(value),
         Format::Text => write(text(value).as_bytes()),
     }
+}
+
+/// Prints one JSON value to standard output.
+///
+/// # Errors
+/// If standard output cannot be written.
+pub(crate) fn json<T: Serialize>(value: &T) -> Result<()> {
+    let mut json = serde_json::to_string_pretty(value).map_err(|error| {
+        Failure::new(
+            format_args!("the result cannot be written as JSON: {error}"),
+            "report this with the command",
+        )
+    })?;
+    json.push('\n');
+    write(json.as_bytes())
 }
 
 /// Writes bytes to standard output and flushes them.

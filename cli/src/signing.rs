@@ -39,9 +39,5 @@ pub(crate) fn write(image: &Path, output: &Path, signature: Signature<'_>) -> Re
 
 /// Many causes say themselves what to do, after a semicolon.
 pub(crate) fn failure(error: &impl fmt::Display) -> Failure {
-    let message = error.to_string();
-    match message.split_once("; ") {
-        Some((cause, advice)) => Failure::new(cause, advice),
-        None => Failure::new(message, "check the image, the key and the certificate"),
-    }
+    Failure::advised(error, "check the image, the key and the certificate")
 }

@@ -22,7 +22,7 @@ use image::root::Reading;
 use serde_json::Value;
 
 use self::failure::build_failure;
-pub(crate) use self::fetch::{Fetched, fetch};
+pub(crate) use self::fetch::Fetched;
 use self::progress::Display;
 pub(crate) use self::report::Built;
 use self::source::Source;
@@ -36,7 +36,7 @@ const DEFAULT_VERSION: &str = "1.0";
 
 pub(crate) fn build(args: &BuildArgs) -> Result<()> {
     let prepared = prepare(args)?;
-    let fetched = fetch(args)?;
+    let fetched = prepared.fetch(args)?;
     let built = make(args, prepared, fetched.as_ref())?;
     output::print(args.format.format, &built, Built::text)
 }
@@ -47,6 +47,16 @@ pub(crate) struct Prepared {
     custom_metadata: Value,
     build_time: SystemTime,
     signer: Option<Signer>,
+}
+
+impl Prepared {
+    /// Pulls or makes the container image, if what is to be built comes from one that is no file.
+    ///
+    /// # Errors
+    /// If it cannot be had.
+    pub(crate) fn fetch(&self, args: &BuildArgs) -> Result<Option<Fetched>> {
+        fetch::fetch(args, self.build_time)
+    }
 }
 
 /// Finds and checks what can be checked before anything is fetched.

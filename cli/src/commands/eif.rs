@@ -39,7 +39,7 @@ fn print_each<T: Serialize>(
 ) -> Result<()> {
     let mut results: Vec<T> = args.files.iter().map(|path| each(path)).collect::<Result<_>>()?;
     match (args.output.format, results.len()) {
-        (Format::Json, 1) => results.pop().map_or(Ok(()), |only| output::print(Format::Json, &only, text)),
+        (Format::Json, 1) => results.pop().map_or(Ok(()), |only| output::json(&only)),
         (format, _) => {
             output::print(format, &results, |all| all.iter().map(&text).collect::<Vec<_>>().join("\n"))
         }

@@ -79,7 +79,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
         return output::print(args.output.format, &started, |started| started.text("is running"));
     };
     match args.output.format {
-        Format::Json => output::print(Format::Json, &started, |_| String::new())?,
+        Format::Json => output::json(&started)?,
         Format::Text => output::tell(started.text("is running").trim_end()),
     }
     attached.finish();

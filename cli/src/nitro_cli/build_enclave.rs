@@ -7,7 +7,7 @@ use super::args::BuildEnclaveArgs;
 use super::codes::Code;
 use super::error::{Error, Result};
 use super::output::{self, Measured};
-use super::{describe_eif, sign_eif};
+use super::sign_eif;
 use crate::args::BuildArgs;
 use crate::commands::build;
 use crate::error::Failure;
@@ -22,10 +22,10 @@ pub(super) fn build(args: &BuildEnclaveArgs) -> Result<()> {
     let order = order(args)?;
     let prepared = build::prepare(&order).map_err(coded(Code::EIF_BUILDING))?;
     let fetching = if args.docker_dir.is_some() { Code::DOCKER_IMAGE_BUILD } else { Code::DOCKER_IMAGE_PULL };
-    let fetched = build::fetch(&order).map_err(coded(fetching))?;
-    build::make(&order, prepared, fetched.as_ref()).map_err(coded(Code::EIF_BUILDING))?;
+    let fetched = prepared.fetch(&order).map_err(coded(fetching))?;
+    let built = build::make(&order, prepared, fetched.as_ref()).map_err(coded(Code::EIF_BUILDING))?;
     tell("Enclave Image successfully created.");
-    output::print(&Measured { measurements: describe_eif::description_of(&args.output_file)?.measurements })
+    output::print(&Measured { measurements: built.measurements })
 }
 
 /// The same in the words of `enclave build`.

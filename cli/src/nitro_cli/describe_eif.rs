@@ -36,9 +36,5 @@ fn description(path: &Path, image: &Loaded) -> Result<Description> {
 }
 
 fn unreadable(path: &Path, error: &dyn core::fmt::Display) -> Error {
-    Error::new(
-        Code::EIF_PARSING,
-        format_args!("{} cannot be described: {error}", path.display()),
-        "build or sign the image again",
-    )
+    Error::of(Code::EIF_PARSING, image_file::indescribable(path, error))
 }

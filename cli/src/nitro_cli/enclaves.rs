@@ -45,7 +45,6 @@ impl Enclaves {
     /// With this code, if it cannot be used.
     pub(super) fn open(code: Code) -> Result<Self> {
         let (root, cleaned) = enclaves::open().map_err(|error| Error::of(code, client_failure(error)))?;
-        cleaned.iter().for_each(|cleaned| output::tell(format_args!("note: {cleaned}")));
         let unreadable =
             cleaned.iter().filter(|cleaned| matches!(cleaned, Cleaned::Unreadable { .. })).count();
         Ok(Self { root, unreadable })

@@ -6,13 +6,12 @@ use serde::Serialize;
 
 use super::codes::Code;
 use super::error::{Error, Result};
-use crate::args::Format;
 use crate::output;
 use crate::started::Started;
 
 /// Prints the one JSON value of a subcommand.
 pub(super) fn print<T: Serialize>(value: &T) -> Result<()> {
-    output::print(Format::Json, value, |_| String::new()).map_err(cannot_write)
+    output::json(value).map_err(cannot_write)
 }
 
 /// Standard output's failure.

@@ -19,6 +19,7 @@ use super::run_settings::Settings;
 use crate::config::Config;
 use crate::enclaves::launch_failure;
 use crate::error::Failure;
+use crate::image_file;
 use crate::launch::{self, Image, PlanError, Request};
 use crate::output::tell;
 use crate::paths;
@@ -90,11 +91,7 @@ fn check_image(image: &Image) -> Result<()> {
 fn no_image(path: &Path, error: &ReadError) -> Error {
     match error {
         ReadError::Io(error) => Error::file(path, "Read", error),
-        other => Error::new(
-            Code::EIF_PARSING,
-            format_args!("{} is refused: {other}", path.display()),
-            "check that it is an enclave image file (EIF) and complete, or build it again",
-        ),
+        other => Error::of(Code::EIF_PARSING, image_file::unreadable(path, other)),
     }
 }
 
@@ -122,26 +119,20 @@ fn not_planned(error: PlanError, settings: &Settings) -> Error {
             Error::new(Code::FILE_OPERATION, cause, "give an enclave image file (EIF)")
                 .with([&path.display().to_string(), "Open"])
         }
-        PlanError::TooLittleMemory { least, explained, .. } => Error::new(
-            Code::INSUFFICIENT_MEMORY_REQUESTED,
-            cause,
-            format_args!("give at least --memory {least} ({explained})"),
-        )
-        .with(["memory", &memory, &least.to_string()]),
-        PlanError::ScarceMemory { available, mend, .. } => Error::new(
-            Code::INSUFFICIENT_MEMORY_AVAILABLE,
-            cause,
-            format_args!("give --memory {available} or less, terminate other enclaves, or {mend}"),
-        )
-        .with(["memory", &memory]),
+        PlanError::TooLittleMemory { least, .. } => {
+            let least = least.to_string();
+            Error::of(Code::INSUFFICIENT_MEMORY_REQUESTED, error.into()).with(["memory", &memory, &least])
+        }
+        PlanError::ScarceMemory { .. } => {
+            Error::of(Code::INSUFFICIENT_MEMORY_AVAILABLE, error.into()).with(["memory", &memory])
+        }
         PlanError::NoCpus => Error::new(Code::IOCTL, cause, "give a --cpu-count of at least 1"),
         PlanError::TooManyCpus { asked, .. } => {
             Error::new(Code::INSUFFICIENT_CPUS, cause, pool()).with(["cpu-count", &asked.to_string()])
         }
         PlanError::SameCpuTwice(cpus) => {
             let cpus: Vec<String> = cpus.iter().map(u32::to_string).collect();
-            Error::new(Code::INVALID_CPU_CONFIGURATION, cause, "name each CPU once")
-                .with(["cpu-ids", &cpus.join(", ")])
+            Error::of(Code::INVALID_CPU_CONFIGURATION, error.into()).with(["cpu-ids", &cpus.join(", ")])
         }
         PlanError::CpuNotInPool { cpu, .. } => {
             Error::new(Code::NO_SUCH_CPU_IN_POOL, cause, pool()).with(["cpu-ids", &cpu.to_string()])

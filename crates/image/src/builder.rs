@@ -300,7 +300,8 @@ fn custom_metadata(plan: &BuildPlan) -> Result<Value, BuildError> {
 }
 
 /// The folder of a path that may be a bare name.
-fn folder_of(path: &Path) -> &Path {
+#[must_use]
+pub fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 

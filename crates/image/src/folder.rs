@@ -108,7 +108,15 @@ pub fn add(
     others: Others,
 ) -> Result<(), BuildError> {
     let root = fstat(&folder.descriptor).map_err(BuildError::file(&folder.path, "reading its properties"))?;
-    let mut walk = Walk { archive, prefix, folder, builder, others, device: root.st_dev };
+    let mut walk = Walk {
+        archive,
+        prefix,
+        folder,
+        builder,
+        others,
+        device: root.st_dev,
+        buffer: vec![0; ATTRIBUTE_MAX],
+    };
     let found = walk.attributes(&folder.descriptor, b".", b"")?;
     walk.insert(b"", &root, Content::Directory, found)?;
     let mut unlisted = vec![Vec::new()];
@@ -125,6 +133,8 @@ struct Walk<'w> {
     builder: Builder,
     others: Others,
     device: u64,
+    /// For attributes: their names, then one value after the other.
+    buffer: Vec<u8>,
 }
 
 impl Walk<'_> {
@@ -187,10 +197,10 @@ impl Walk<'_> {
     }
 
     /// The attributes to keep of the entry `name` in an open folder. No link is followed.
-    fn attributes(&self, folder: &OwnedFd, name: &[u8], path: &[u8]) -> Result<Attributes, BuildError> {
+    fn attributes(&mut self, folder: &OwnedFd, name: &[u8], path: &[u8]) -> Result<Attributes, BuildError> {
         let entry = [format!("/proc/self/fd/{}/", folder.as_raw_fd()).as_bytes(), name].concat();
         let failed = |step| BuildError::file::<Errno>(self.folder.display(path), step);
-        let mut buffer = vec![0; ATTRIBUTE_MAX];
+        let buffer = &mut self.buffer;
         let length = match llistxattr(entry.as_slice(), buffer.as_mut_slice()) {
             Ok(length) => length,
             // A file system without attributes.

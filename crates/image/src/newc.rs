@@ -15,6 +15,7 @@ use std::io::{self, BufRead};
 
 use thiserror::Error;
 
+pub(crate) use self::list::content_digest;
 pub use self::members::Compression;
 use self::members::Members;
 

@@ -17,6 +17,7 @@ use eif::sign::{Signer, attach};
 use eif::writer::Written;
 use thiserror::Error;
 
+use crate::builder::folder_of;
 use crate::file_error::{FileError, file};
 
 /// Bytes written at a time.
@@ -139,8 +140,7 @@ fn resolve(output: &Path, image: &Metadata) -> Result<(PathBuf, bool), SigningEr
             Ok((path, (found.dev(), found.ino()) == (image.dev(), image.ino())))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let folder = output.parent().filter(|parent| !parent.as_os_str().is_empty());
-            let folder = fs::canonicalize(folder.unwrap_or(Path::new(".")));
+            let folder = fs::canonicalize(folder_of(output));
             let folder = folder.map_err(file(output, "finding the output's folder"))?;
             let name = output.file_name().ok_or_else(|| SigningError::NotAFile(output.to_owned()))?;
             Ok((folder.join(name), false))

@@ -2,15 +2,14 @@
 //! temporary folder.
 
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use image::builder;
 use image::dockerfile::{self, DockerfileError};
 use image::kernel::Architecture;
 use image::registry::{self, DockerConfig, Event, ImageReference, Pulled, RegistryError};
 use image::scratch::Scratch;
 
-use super::failure::{build_failure, failure};
+use super::failure::failure;
 use super::source;
 use crate::args::BuildArgs;
 use crate::error::{Failure, Result};
@@ -33,7 +32,7 @@ pub(crate) struct Fetched {
 ///
 /// # Errors
 /// If it cannot be had.
-pub(crate) fn fetch(args: &BuildArgs) -> Result<Option<Fetched>> {
+pub(super) fn fetch(args: &BuildArgs, build_time: SystemTime) -> Result<Option<Fetched>> {
     if args.image.is_none() && args.dockerfile.is_none() {
         return Ok(None);
     }
@@ -46,7 +45,8 @@ pub(crate) fn fetch(args: &BuildArgs) -> Result<Option<Fetched>> {
     if let Some(reference) = &args.image {
         fetched.pulled = Some(pull(args, reference, architecture, &fetched)?);
     } else if let Some(context) = &args.dockerfile {
-        let request = dockerfile::Request { context, platform: architecture, build_time: build_time()? };
+        let request =
+            dockerfile::Request { context, platform: architecture, build_time: seconds(build_time) };
         let line = &mut |line: &str| output::tell(printable(line));
         dockerfile::build(&request, &fetched.layout, line).map_err(|error| dockerfile_failure(&error))?;
     }
@@ -100,10 +100,8 @@ impl Display {
 }
 
 /// Seconds since 1970 for everything that a Dockerfile makes, so that it makes the same again.
-fn build_time() -> Result<u64> {
-    let epoch = std::env::var("SOURCE_DATE_EPOCH").ok();
-    let time = builder::build_time(epoch.as_deref()).map_err(|error| build_failure(&error))?;
-    Ok(time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs())
+fn seconds(build_time: SystemTime) -> u64 {
+    build_time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 fn registry_failure(error: &RegistryError) -> Failure {

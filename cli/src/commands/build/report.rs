@@ -12,7 +12,7 @@ use crate::output::{Fields, printable};
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct Built {
-    measurements: MeasurementReport,
+    pub(crate) measurements: MeasurementReport,
     path: String,
     bytes: u64,
     kernel_version: String,

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use image::builder::folder_of;
 use image::container::{ContainerImage, Overrides, Selection, open_docker_archive, open_layout};
 use image::error::BuildError;
 use image::folder::Builder;
@@ -129,8 +130,7 @@ pub(super) fn architecture(args: &BuildArgs) -> Result<Architecture> {
 
 /// The folder for temporary files.
 pub(super) fn temporary(args: &BuildArgs) -> PathBuf {
-    let folder = args.output.parent().filter(|folder| !folder.as_os_str().is_empty());
-    temporary_folder(folder.unwrap_or(Path::new(".")))
+    temporary_folder(folder_of(&args.output))
 }
 
 /// Bytes that all layers together may unpack to.

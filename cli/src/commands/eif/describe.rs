@@ -10,8 +10,8 @@ use serde::Serialize;
 use super::files::RamdiskFiles;
 use super::{add_measurements, print_each};
 use crate::args::EifDescribeArgs;
-use crate::error::{Failure, Result};
-use crate::image_file::{look_into, measure};
+use crate::error::Result;
+use crate::image_file::{indescribable, look_into, measure};
 use crate::output::{Fields, printable};
 
 /// Describes each file.
@@ -48,12 +48,7 @@ struct SectionReport {
 }
 
 fn describe_file(path: &Path, image: Loaded, contents: Contents) -> Result<DescribedFile> {
-    let description = eif::describe::describe(&image).map_err(|error| {
-        Failure::new(
-            format_args!("{} cannot be described: {error}", path.display()),
-            "build or sign the image again",
-        )
-    })?;
+    let description = eif::describe::describe(&image).map_err(|error| indescribable(path, &error))?;
     let sections = image.sections.iter().zip(&image.digests).map(|(section, digest)| SectionReport {
         kind: section.kind.to_string(),
         offset: section.offset,

@@ -5,6 +5,7 @@ use std::io::BufWriter;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use image::builder::folder_of;
 use image::extract::{self, ExtractError, rootfs};
 use image::file_error::FileError;
 use image::newc::Limits;
@@ -43,7 +44,7 @@ pub(super) fn extract(args: &EifExtractArgs) -> Result<()> {
 
 fn root_folder(image: &Path, output: &Path) -> Result<RootFolder> {
     let (_, length) = open(image)?;
-    let folder = output.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = folder_of(output);
     let mut draft = tempfile::Builder::new()
         .prefix(".enclave-rootfs-")
         .permissions(Permissions::from_mode(0o666))

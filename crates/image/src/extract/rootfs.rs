@@ -15,7 +15,7 @@ use super::ExtractError;
 use super::tree::{Tree, display};
 use crate::attributes::MAX_FILE_BYTES;
 use crate::contents::section_data;
-use crate::newc::{Entry, Kind, Limits, NewcError, Reader};
+use crate::newc::{Entry, Kind, Limits, NewcError, Reader, content_digest};
 
 /// Where a ramdisk keeps the root folder.
 const ROOT: &[u8] = b"rootfs";
@@ -322,8 +322,7 @@ impl<'a, W: Write> Ramdisk<'a, W> {
 
     fn file(&mut self, reader: &mut RamdiskReader<'_>, entry: Entry, path: Vec<u8>) -> Result<(), Trouble> {
         if entry.links < 2 {
-            self.content(reader, &entry, &path)?;
-            return Ok(());
+            return self.content(reader, &entry, &path, None);
         }
         let identity = (entry.archive, entry.device, entry.inode);
         match (self.links.remove(&identity), entry.size) {
@@ -335,14 +334,16 @@ impl<'a, W: Write> Ramdisk<'a, W> {
                 self.links.insert(identity, Links::Waiting(names));
             }
             (Some(Links::Written { path: first, digest }), size) => {
-                if size > 0 && self.digest(reader)? != digest {
+                if size > 0 && content_digest(reader, &mut self.archive.buffer)? != digest {
                     return Err(ExtractError::Links(display(&path)).into());
                 }
                 self.hard_link(&entry, &path, &first)?;
                 self.links.insert(identity, Links::Written { path: first, digest });
             }
             (waiting, _) => {
-                let digest = self.content(reader, &entry, &path)?;
+                let mut hasher = Sha384::new();
+                self.content(reader, &entry, &path, Some(&mut hasher))?;
+                let digest = hasher.finalize().into();
                 if let Some(Links::Waiting(names)) = waiting {
                     for (other, name) in names {
                         self.hard_link(&other, &name, &path)?;
@@ -362,32 +363,21 @@ impl<'a, W: Write> Ramdisk<'a, W> {
         self.archive.add(entry, path, EntryType::Link, Some(to), 0, io::empty())
     }
 
-    /// Adds a file with its content, and returns that one's hash.
+    /// Adds a file with its content, which `hasher` sees as well.
     fn content(
         &mut self,
         reader: &mut RamdiskReader<'_>,
         entry: &Entry,
         path: &[u8],
-    ) -> Result<[u8; 48], Trouble> {
-        let mut content = Content { reader, hasher: Sha384::new(), failure: None };
+        hasher: Option<&mut Sha384>,
+    ) -> Result<(), Trouble> {
+        let mut content = Content { reader, hasher, failure: None };
         let added =
             self.archive.add(entry, path, EntryType::Regular, None, u64::from(entry.size), &mut content);
         if let Some(failure) = content.failure {
             return Err(failure.into());
         }
-        added?;
-        Ok(content.hasher.finalize().into())
-    }
-
-    fn digest(&mut self, reader: &mut RamdiskReader<'_>) -> Result<[u8; 48], Trouble> {
-        let mut hasher = Sha384::new();
-        loop {
-            let count = reader.read(&mut self.archive.buffer)?;
-            if count == 0 {
-                return Ok(hasher.finalize().into());
-            }
-            hasher.update(self.archive.buffer.get(..count).unwrap_or_default());
-        }
+        Ok(added?)
     }
 }
 
@@ -403,7 +393,7 @@ fn below_root(path: &[u8]) -> Option<Vec<u8>> {
 /// The content of the entry at hand. The archive's writer only knows errors of the system: the real one is kept.
 struct Content<'c, 'r> {
     reader: &'c mut RamdiskReader<'r>,
-    hasher: Sha384,
+    hasher: Option<&'c mut Sha384>,
     failure: Option<NewcError>,
 }
 
@@ -411,7 +401,9 @@ impl Read for Content<'_, '_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self.reader.read(buffer) {
             Ok(count) => {
-                self.hasher.update(buffer.get(..count).unwrap_or_default());
+                if let Some(hasher) = &mut self.hasher {
+                    hasher.update(buffer.get(..count).unwrap_or_default());
+                }
                 Ok(count)
             }
             Err(failure) => {

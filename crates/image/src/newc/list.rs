@@ -40,13 +40,18 @@ pub fn list(source: impl BufRead, limits: Limits) -> Listing {
 fn collect<R: BufRead>(reader: &mut Reader<R>, entries: &mut Vec<Listed>) -> Result<(), NewcError> {
     let mut buffer = vec![0; CHUNK];
     while let Some(entry) = reader.next_entry()? {
-        let digest = if entry.kind() == Kind::File { Some(digest(reader, &mut buffer)?) } else { None };
+        let digest =
+            if entry.kind() == Kind::File { Some(content_digest(reader, &mut buffer)?) } else { None };
         entries.push(Listed { entry, digest });
     }
     Ok(())
 }
 
-fn digest<R: BufRead>(reader: &mut Reader<R>, buffer: &mut [u8]) -> Result<[u8; 48], NewcError> {
+/// SHA-384 of the content of the entry at hand, read through `buffer`.
+pub(crate) fn content_digest<R: BufRead>(
+    reader: &mut Reader<R>,
+    buffer: &mut [u8],
+) -> Result<[u8; 48], NewcError> {
     let mut hasher = Sha384::new();
     loop {
         let count = reader.read(buffer)?;
