@@ -185,7 +185,7 @@ fn what_cannot_be_run_is_named_with_the_reason() {
 fn the_application_runs_as_the_images_user() {
     let _turn = my_turn();
     if !rustix::process::geteuid().is_root() {
-        eprintln!("skipped: the_application_runs_as_the_images_user (only root can become somebody else)");
+        println!("SKIPPED the_application_runs_as_the_images_user: only root can become somebody else");
         return;
     }
     // Init gives the console to the user: here that shall not be the terminal of whoever runs the tests.

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
+use containers::tool::{run, skopeo_copy};
 use serde_json::json;
 use tar::EntryType;
 
@@ -417,62 +418,49 @@ fn an_image_of_1_gib_is_built_within_150_mib() {
     builds_within(150, 342);
 }
 
-/// Runs a tool and insists that it succeeds.
-fn tool(program: &str, arguments: &[&str]) {
-    let ran = Command::new(program).args(arguments).output().unwrap();
-    assert!(ran.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&ran.stderr));
-}
-
 /// Layouts and archives as umoci and skopeo write them, of the same image.
 #[test]
 fn what_umoci_and_skopeo_write_gives_one_image() {
-    for program in ["umoci", "skopeo"] {
-        if Command::new(program).arg("--version").output().is_err() {
-            println!("skipped: {program} is not installed (tools/setup installs it)");
-            return;
-        }
-    }
     let user = User::new();
     let (layout, root) = (text(user.path("layout")), rootfs(&user, "root"));
     let image = format!("{layout}:1.2");
-    tool("umoci", &["init", "--layout", &layout]);
-    tool("umoci", &["new", "--image", &image]);
+    let umoci = |arguments: &[&str]| run(Command::new("umoci").args(arguments));
+    umoci(&["init", "--layout", &layout]);
+    umoci(&["new", "--image", &image]);
     for folder in ["bin", "etc"] {
-        tool(
-            "umoci",
-            &["insert", "--rootless", "--image", &image, &format!("{root}/{folder}"), &format!("/{folder}")],
-        );
-    }
-    tool("umoci", &["insert", "--rootless", "--image", &image, "--whiteout", "/etc/motd"]);
-    tool(
-        "umoci",
-        &[
-            "config",
+        umoci(&[
+            "insert",
+            "--rootless",
             "--image",
             &image,
-            "--config.entrypoint",
-            "/bin/app",
-            "--config.cmd",
-            "--flag",
-            "--config.workingdir",
-            "/etc",
-            "--config.user",
-            "1:2",
-            "--architecture",
-            "amd64",
-            "--os",
-            "linux",
-        ],
-    );
+            &format!("{root}/{folder}"),
+            &format!("/{folder}"),
+        ]);
+    }
+    umoci(&["insert", "--rootless", "--image", &image, "--whiteout", "/etc/motd"]);
+    umoci(&[
+        "config",
+        "--image",
+        &image,
+        "--config.entrypoint",
+        "/bin/app",
+        "--config.cmd",
+        "--flag",
+        "--config.workingdir",
+        "/etc",
+        "--config.user",
+        "1:2",
+        "--architecture",
+        "amd64",
+        "--os",
+        "linux",
+    ]);
     let (archive, tar, zstd) =
         (text(user.path("docker.tar")), text(user.path("oci.tar")), text(user.path("zstd")));
     let source = format!("oci:{layout}:1.2");
-    let copy = |to: &str, more: &[&str]| {
-        tool("skopeo", &[&["--insecure-policy", "copy", "--quiet"], more, &[source.as_str(), to]].concat());
-    };
-    copy(&format!("docker-archive:{archive}:team/app:1.2"), &[]);
-    copy(&format!("oci-archive:{tar}:1.2"), &[]);
-    copy(&format!("oci:{zstd}:1.2"), &["--dest-compress-format", "zstd"]);
+    skopeo_copy(&[], &source, &format!("docker-archive:{archive}:team/app:1.2"));
+    skopeo_copy(&[], &source, &format!("oci-archive:{tar}:1.2"));
+    skopeo_copy(&["--dest-compress-format", "zstd"], &source, &format!("oci:{zstd}:1.2"));
     let mut pcrs = Vec::new();
     for (option, path) in
         [("--oci", &layout), ("--oci", &tar), ("--oci", &zstd), ("--docker-archive", &archive)]

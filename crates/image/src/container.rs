@@ -19,6 +19,8 @@ use serde_json::{Value, json};
 pub use self::docker::open_docker_archive;
 pub use self::error::ContainerError;
 pub use self::layout::open_layout;
+#[cfg(feature = "registry")]
+pub(crate) use self::layout::{CONFIGURATIONS, INDEXES, MANIFESTS};
 pub use self::settings::{DEFAULT_PATH, Overrides};
 use crate::digest::Digest;
 use crate::kernel::Architecture;

@@ -16,6 +16,7 @@
 mod challenge;
 mod client;
 pub mod credentials;
+mod destination;
 pub mod error;
 mod layout;
 mod limits;

@@ -20,12 +20,13 @@ const INDEX: &str = "index.json";
 /// Annotations with an image's name: containerd's, which is the whole reference, and the specification's, often a tag alone.
 const NAMES: [&str; 2] = ["io.containerd.image.name", "org.opencontainers.image.ref.name"];
 
-// Media types, the specification's and Docker's (schema 2) for the same thing.
-const INDEXES: [&str; 2] =
+// Media types, the specification's and Docker's (schema 2) for the same thing; other configurations belong to charts, signatures
+// and the like.
+pub(crate) const INDEXES: [&str; 2] =
     ["application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"];
-const MANIFESTS: [&str; 2] =
+pub(crate) const MANIFESTS: [&str; 2] =
     ["application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json"];
-const CONFIGURATIONS: [&str; 2] =
+pub(crate) const CONFIGURATIONS: [&str; 2] =
     ["application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"];
 
 /// What the media types of layers begin with. How they are compressed is told from their bytes, as Docker does.

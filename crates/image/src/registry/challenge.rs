@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::client::{Problem, broken, read_bounded, retry_after};
 use super::credentials::Credentials;
+use super::destination::{self, Refused};
 use super::error::{RegistryError, when};
 use super::limits::Limits;
 use super::reference::is_loopback_host;
@@ -126,18 +127,14 @@ impl Asker<'_> {
     /// and spoken to in the clear, and never on a registry's word from elsewhere to something on this machine.
     fn realm(&self, text: &str) -> Result<Url, &'static str> {
         let url = Url::parse(text).map_err(|_| "the address of its token service is none")?;
-        if !url.username().is_empty() || url.password().is_some() {
-            return Err("the address of its token service has a password in it");
-        }
-        let own = url.host_str().is_some_and(is_loopback_host);
         let registry_is_own = self.registry.host_str().is_some_and(is_loopback_host);
-        if own && !registry_is_own {
-            return Err("its token service would be on this machine");
-        }
-        match url.scheme() {
-            "https" => Ok(url),
-            "http" if own && self.registry.scheme() == "http" => Ok(url),
-            _ => Err("its token service is not reached by HTTPS, and credentials are not sent in the clear"),
+        match destination::check(&url, registry_is_own, self.registry.scheme() == "http") {
+            Ok(()) => Ok(url),
+            Err(Refused::Password) => Err("the address of its token service has a password in it"),
+            Err(Refused::OwnMachine) => Err("its token service would be on this machine"),
+            Err(Refused::Clear) => {
+                Err("its token service is not reached by HTTPS, and credentials are not sent in the clear")
+            }
         }
     }
 }

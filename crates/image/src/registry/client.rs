@@ -13,13 +13,14 @@ use sha2::{Digest as _, Sha256};
 
 use super::challenge::Asker;
 use super::credentials::Credentials;
+use super::destination::{self, Refused};
 use super::error::{RegistryError, when};
 use super::layout::BlobFile;
 use super::limits::Limits;
-use super::manifest::{Descriptor, IMAGE_TYPES, INDEX_TYPES, Parsed};
-use super::reference::is_loopback_host;
+use super::manifest::{Descriptor, Parsed};
 use super::resolver::Resolver;
 use super::{Event, Request, tls};
+use crate::container::{INDEXES, MANIFESTS};
 use crate::digest::Digest;
 
 /// How we name ourselves.
@@ -131,7 +132,7 @@ impl<'a> Client<'a> {
         size: Option<u64>,
         what: &str,
     ) -> Result<Fetched, Problem> {
-        let accept = IMAGE_TYPES.iter().chain(&INDEX_TYPES).copied().collect::<Vec<_>>().join(", ");
+        let accept = MANIFESTS.iter().chain(&INDEXES).copied().collect::<Vec<_>>().join(", ");
         let response = self.get(&format!("manifests/{wanted}"), &accept, what).await?;
         let header = |name: &str| {
             response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
@@ -270,23 +271,18 @@ impl<'a> Client<'a> {
         Problem::Fatal(RegistryError::Redirect { host: self.host().to_owned(), what: what.to_owned(), why })
     }
 
-    /// Where a request may be sent on to: never from HTTPS to the clear, never from elsewhere to something on this machine.
+    /// Where a request is sent on to.
     fn next(&self, from: &Url, location: &str) -> Result<Url, &'static str> {
         let url = Some(location)
             .filter(|location| !location.is_empty())
             .and_then(|location| from.join(location).ok())
             .ok_or("the new address is none")?;
-        if !url.username().is_empty() || url.password().is_some() {
-            return Err("the new address has a password in it");
-        }
-        let own = url.host_str().is_some_and(is_loopback_host);
-        if own && !self.request.reference.is_loopback() {
-            return Err("the new address is on this machine");
-        }
-        match url.scheme() {
-            "https" => Ok(url),
-            "http" if own && from.scheme() == "http" => Ok(url),
-            _ => Err("the new address is not reached by HTTPS"),
+        let registry_is_own = self.request.reference.is_loopback();
+        match destination::check(&url, registry_is_own, from.scheme() == "http") {
+            Ok(()) => Ok(url),
+            Err(Refused::Password) => Err("the new address has a password in it"),
+            Err(Refused::OwnMachine) => Err("the new address is on this machine"),
+            Err(Refused::Clear) => Err("the new address is not reached by HTTPS"),
         }
     }
 

@@ -71,7 +71,7 @@ impl Layout {
     ) -> Result<(), RegistryError> {
         let index = json!({
             "schemaVersion": 2,
-            "mediaType": super::manifest::INDEX_TYPES[0],
+            "mediaType": crate::container::INDEXES[0],
             "manifests": [{
                 "mediaType": media_type,
                 "digest": manifest.digest.to_string(),

@@ -7,17 +7,9 @@ use serde::Deserialize;
 
 use super::Request;
 use super::error::RegistryError;
+use crate::container::{CONFIGURATIONS, INDEXES, MANIFESTS};
 use crate::digest::Digest;
 
-/// Media types of one image's manifest.
-pub(super) const IMAGE_TYPES: [&str; 2] =
-    ["application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json"];
-/// Media types of a list of images, one for each platform.
-pub(super) const INDEX_TYPES: [&str; 2] =
-    ["application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"];
-/// Media types of a container image's configuration; other configurations belong to charts, signatures and the like.
-const CONFIG_TYPES: [&str; 2] =
-    ["application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"];
 /// What a registry may say about its platforms is shown to this length.
 const SHOWN_PLATFORM_BYTES: usize = 40;
 /// How many platforms are shown.
@@ -88,16 +80,16 @@ impl Parsed {
         let said = document.media_type.as_deref().or(content_type).unwrap_or_default();
         match (document.manifests, document.config, document.layers) {
             (Some(manifests), None, None) => {
-                if IMAGE_TYPES.contains(&said) {
+                if MANIFESTS.contains(&said) {
                     return Err(refused("it calls itself an image and is a list of images"));
                 }
                 Ok(Self::Index(manifests))
             }
             (None, Some(config), Some(layers)) => {
-                if INDEX_TYPES.contains(&said) {
+                if INDEXES.contains(&said) {
                     return Err(refused("it calls itself a list of images and is one image"));
                 }
-                let media_type = IMAGE_TYPES.iter().find(|known| **known == said).unwrap_or(&IMAGE_TYPES[0]);
+                let media_type = MANIFESTS.iter().find(|known| **known == said).unwrap_or(&MANIFESTS[0]);
                 Ok(Self::Image(Box::new(Manifest { media_type: (*media_type).to_owned(), config, layers })))
             }
             (Some(_), ..) => Err(refused("it is an image and a list of images at once")),
@@ -193,7 +185,7 @@ impl Image {
         let Parsed::Image(manifest) = parsed else {
             return Err(RegistryError::NotAnImage { reference, why: "it is a list of images" });
         };
-        if !CONFIG_TYPES.contains(&manifest.config.media_type().to_string().as_str()) {
+        if !CONFIGURATIONS.contains(&manifest.config.media_type().to_string().as_str()) {
             return Err(RegistryError::NotAnImage {
                 reference,
                 why: "it is something else that registries keep, such as a chart, a signature or a module",

@@ -2,13 +2,13 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use image::registry::DockerConfig;
 use tempfile::TempDir;
 
 use crate::server::{Answer, Asked, Image, Server, digest};
+use crate::stock::pull_elsewhere;
 use crate::support::{Pull, docker_config};
 
 const TOKEN: &str = "granted-token";
@@ -240,15 +240,8 @@ fn helper(answer: &str) -> TempDir {
 fn pull_with_helper(reference: &str, helper: &TempDir, config: &str) -> Result<String, String> {
     fs::write(helper.path().join("config.json"), config).unwrap();
     let path = format!("{}:{}", helper.path().display(), std::env::var("PATH").unwrap());
-    let output = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "stock::the_other_process_of_a_test", "--nocapture", "--ignored"])
-        .env("PATH", path)
-        .env("DOCKER_CONFIG", helper.path())
-        .env("TEST_REFERENCE", reference)
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    if output.status.success() { Ok(said) } else { Err(said + &String::from_utf8_lossy(&output.stderr)) }
+    let folder = helper.path().to_str().unwrap();
+    pull_elsewhere(reference, &[("PATH", &path), ("DOCKER_CONFIG", folder)])
 }
 
 #[test]
