@@ -1,0 +1,1 @@
+//! Errors by the names that AWS gives them.

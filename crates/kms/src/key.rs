@@ -1,0 +1,1 @@
+//! What a key is: its metadata and its material.

@@ -1,0 +1,1 @@
+//! Key policies in the JSON language of AWS.

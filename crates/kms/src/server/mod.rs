@@ -1,0 +1,1 @@
+//! Listeners, TLS, HTTP and its limits.

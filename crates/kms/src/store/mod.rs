@@ -1,0 +1,1 @@
+//! Keys at rest: a database in which every row is sealed under the master key.
