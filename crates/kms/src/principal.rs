@@ -4,7 +4,7 @@ use core::fmt;
 
 use zeroize::Zeroizing;
 
-use crate::policy::Policy;
+use crate::policy::IdentityPolicy;
 
 /// One access key, and whom it speaks for.
 pub struct Principal {
@@ -17,7 +17,7 @@ pub struct Principal {
     /// What its requests must carry in `X-Amz-Security-Token`, if anything.
     pub session_token: Option<Zeroizing<String>>,
     /// What it may do besides what key policies allow it by name.
-    pub identity_policy: Option<Policy>,
+    pub identity_policy: Option<IdentityPolicy>,
 }
 
 impl fmt::Debug for Principal {
