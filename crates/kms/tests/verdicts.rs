@@ -24,7 +24,12 @@ fn expand(line: &str) -> String {
 }
 
 fn texts(value: &Value) -> BTreeMap<String, String> {
-    value.as_object().unwrap().iter().map(|(key, value)| (key.clone(), value.as_str().unwrap().to_owned())).collect()
+    value
+        .as_object()
+        .unwrap()
+        .iter()
+        .map(|(key, value)| (key.clone(), value.as_str().unwrap().to_owned()))
+        .collect()
 }
 
 fn our_verdict(case: &Value) -> &'static str {
