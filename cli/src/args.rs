@@ -6,6 +6,7 @@
 mod attestation;
 mod build;
 mod image;
+mod kms;
 mod lifecycle;
 
 use std::path::PathBuf;
@@ -17,6 +18,10 @@ pub(crate) use self::build::{BuildArgs, Compress};
 pub(crate) use self::image::{
     EifCommand, EifDescribeArgs, EifDiffArgs, EifExtractArgs, EifFilesArgs, EifMeasureArgs, EifSignArgs,
     EifVerifyArgs,
+};
+pub(crate) use self::kms::{
+    EnclavePort, KmsCommand, KmsFolderArgs, KmsInitArgs, KmsPrincipalAddArgs, KmsPrincipalCommand,
+    KmsServeArgs,
 };
 pub(crate) use self::lifecycle::{
     ConnectArgs, CreateArgs, DescribeArgs, DoctorArgs, ImageArgs, Level, NameArgs, RunArgs, StartArgs,
@@ -74,6 +79,9 @@ pub(crate) enum Command {
     /// This host's root of trust
     #[command(subcommand)]
     Pki(PkiCommand),
+    /// Keys that only the right enclave can open: a key service that speaks the protocol of AWS KMS
+    #[command(subcommand)]
+    Kms(Box<KmsCommand>),
     /// Check what this host offers and say how to mend what is missing
     Doctor(DoctorArgs),
     /// Print a completion script for a shell
