@@ -4,6 +4,7 @@
 //! own status, and the connection ends, for its rest was not read.
 
 use hyper::StatusCode;
+use kms_protocol::sigv4::SigV4Error;
 use serde_json::json;
 
 use crate::error::{ErrorKind, KmsError};
@@ -42,24 +43,9 @@ impl Refusal {
         Self::closing(StatusCode::BAD_REQUEST, ErrorKind::Serialization.aws_name(), message)
     }
 
-    /// The same refusal of a request whose body was not read.
-    pub(super) fn unread(self) -> Self {
-        Self { closes: true, ..self }
-    }
-
     /// The status of the answer.
     pub(super) const fn status(&self) -> StatusCode {
         self.status
-    }
-
-    /// AWS's name of the error.
-    pub(super) const fn name(&self) -> &'static str {
-        self.name
-    }
-
-    /// What the caller is told.
-    pub(super) fn message(&self) -> &str {
-        &self.message
     }
 
     /// Whether the connection ends with this answer.
@@ -86,6 +72,13 @@ impl From<KmsError> for Refusal {
     }
 }
 
+impl From<SigV4Error> for Refusal {
+    fn from(error: SigV4Error) -> Self {
+        let message = error.to_string();
+        Self { status: StatusCode::BAD_REQUEST, name: error.aws_name(), message, closes: false }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -96,7 +89,7 @@ mod tests {
         assert_eq!(refusal.status(), 400);
         let json: serde_json::Value = serde_json::from_slice(&refusal.to_json()).unwrap();
         assert_eq!(json, json!({"__type": "AccessDeniedException", "message": "no \"quotes\" break out"}));
-        assert!(!refusal.closes() && refusal.unread().closes());
+        assert!(!refusal.closes());
     }
 
     #[test]

@@ -14,11 +14,9 @@ use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use kms_protocol::sigv4;
 use tokio::time::timeout;
-use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::Shared;
-use super::authentication;
 use super::errors::Refusal;
 use super::limits::{Limits, MAX_BODY_LEN};
 use super::notices::Notice;
@@ -48,9 +46,19 @@ pub(super) async fn answer(
     source: &Arc<str>,
     shared: &Arc<Shared>,
 ) -> Response<Full<Bytes>> {
-    let request_id = Uuid::from_bytes(random_bytes()).as_hyphenated().to_string();
+    let Ok(request_id) = request_id() else {
+        let failure = refused(ErrorKind::KmsInternal, "The service has no randomness.");
+        return respond(Err(failure), "00000000-0000-0000-0000-000000000000");
+    };
     let result = handle(request, source, &request_id, shared).await;
     respond(result, &request_id)
+}
+
+/// A random UUID, as AWS's are.
+fn request_id() -> Result<String, getrandom::Error> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes)?;
+    Ok(uuid::Builder::from_random_bytes(bytes).into_uuid().as_hyphenated().to_string())
 }
 
 async fn handle(
@@ -58,7 +66,7 @@ async fn handle(
     source: &Arc<str>,
     request_id: &str,
     shared: &Arc<Shared>,
-) -> Result<Vec<u8>, Refusal> {
+) -> Result<Zeroizing<Vec<u8>>, Refusal> {
     let (head, body) = request.into_parts();
     let checked = check_head(&head);
     let body = receive(body, checked.is_ok(), &shared.limits).await?;
@@ -81,7 +89,7 @@ async fn handle(
 }
 
 /// Who asks, and what the operation says.
-fn decide(received: &Received, source: &str, request_id: &str, shared: &Shared) -> Result<Vec<u8>, Refusal> {
+fn decide(received: &Received, source: &str, request_id: &str, shared: &Shared) -> Result<Zeroizing<Vec<u8>>, Refusal> {
     let now = SystemTime::now();
     let headers: Vec<(&str, &str)> =
         received.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
@@ -89,13 +97,13 @@ fn decide(received: &Received, source: &str, request_id: &str, shared: &Shared) 
         sigv4::Request { method: "POST", path: "/", query: "", headers: &headers, body: &received.body };
     let principals = shared.principals();
     let principal =
-        authentication::authenticate(&principals, &shared.scope, &request, now).map_err(|denied| {
-            shared.notices.tell(Notice::Unauthenticated {
+        principals.authenticate(&request, &shared.scope, now).map_err(|error| {
+            shared.notices.tell(&Notice::Unauthenticated {
                 source: source.to_owned(),
                 request_id: request_id.to_owned(),
-                why: denied.why.clone(),
+                why: error.to_string(),
             });
-            Refusal::from(denied.error)
+            Refusal::from(error)
         })?;
     let caller = Caller { principal, request_id, source };
     Ok(shared.operations.handle(&caller, &received.operation, &received.body, now)?)
@@ -164,12 +172,13 @@ async fn read(mut body: Incoming, wanted: bool) -> Result<Zeroizing<Vec<u8>>, Re
     Ok(kept)
 }
 
-fn respond(result: Result<Vec<u8>, Refusal>, request_id: &str) -> Response<Full<Bytes>> {
+fn respond(result: Result<Zeroizing<Vec<u8>>, Refusal>, request_id: &str) -> Response<Full<Bytes>> {
     let (status, closes, body) = match result {
-        Ok(json) => (StatusCode::OK, false, json),
-        Err(refusal) => (refusal.status(), refusal.closes(), refusal.to_json()),
+        // Wiped when it has been sent: it may hold a secret.
+        Ok(json) => (StatusCode::OK, false, Bytes::from_owner(json)),
+        Err(refusal) => (refusal.status(), refusal.closes(), Bytes::from(refusal.to_json())),
     };
-    let mut response = Response::new(Full::new(Bytes::from(body)));
+    let mut response = Response::new(Full::new(body));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(JSON));

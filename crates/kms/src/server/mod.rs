@@ -24,6 +24,7 @@ use std::time::SystemTime;
 
 use kms_protocol::sigv4::Scope;
 use tokio::sync::{Semaphore, watch};
+use zeroize::Zeroizing;
 
 use crate::error::KmsError;
 use crate::operations::Caller;
@@ -49,7 +50,13 @@ pub trait Operations: Send + Sync {
         operation: &str,
         body: &[u8],
         now: SystemTime,
-    ) -> Result<Vec<u8>, KmsError>;
+    ) -> Result<Zeroizing<Vec<u8>>, KmsError>;
+
+    /// What has to be done from time to time. Called on a thread that may block.
+    ///
+    /// # Errors
+    /// If it could not be done; it is tried again next time.
+    fn housekeeping(&self, now: SystemTime) -> Result<(), KmsError>;
 }
 
 /// What every connection needs.

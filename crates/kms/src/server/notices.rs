@@ -39,6 +39,11 @@ pub enum Notice {
         /// The listener.
         listener: String,
     },
+    /// What has to be done from time to time failed.
+    HouseNotKept {
+        /// Why.
+        why: String,
+    },
     /// The service ends; requests that run are still answered.
     Ending,
     /// A signal asked to read the principals again.
@@ -66,6 +71,7 @@ impl fmt::Display for Notice {
                 write!(f, "could not accept a connection to {listener}: {why}")
             }
             Self::EnclaveEnded { listener } => write!(f, "{listener} has ended; no longer listening there"),
+            Self::HouseNotKept { why } => write!(f, "keys whose deletion is due could not be destroyed: {why}"),
             Self::Ending => f.write_str("ending; requests that run are still answered"),
             Self::Reloaded { principals } => write!(f, "read the principals again: {principals} access keys"),
             Self::NotReloaded { why } => write!(f, "kept the principals as they were: {why}"),

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, RwLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use kms_protocol::sigv4::Scope;
 use rustls::ServerConfig;
@@ -23,6 +23,8 @@ use super::{Address, Endpoint, ListenError, Limits, Notice, Operations, Principa
 
 /// Threads that move bytes. Operations have threads of their own: [`Limits::requests`].
 const IO_THREADS: usize = 2;
+/// How often [`Operations::housekeeping`] is called.
+const HOUSEKEEPING: Duration = Duration::from_secs(60);
 /// How long a listener waits when the system has no descriptor or memory for a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -120,6 +122,7 @@ impl Server {
             let door = Door { tls, places: Arc::clone(&places), own, shared: Arc::clone(&shared) };
             listeners.spawn(door.run(listener));
         }
+        runtime.spawn(keep_house(Arc::clone(&shared)));
         drop(context);
         Ok(Self { runtime, shared, closing, signals, listeners, addresses })
     }
@@ -189,6 +192,19 @@ fn acceptor(address: &Address, certificate: Option<&Arc<ServerConfig>>) -> Resul
         (false, _) => Ok(None),
         (true, Some(certificate)) => Ok(Some(TlsAcceptor::from(Arc::clone(certificate)))),
         (true, None) => Err(ServeError::NoTls),
+    }
+}
+
+/// What has to be done from time to time, until the runtime ends.
+async fn keep_house(shared: Arc<Shared>) {
+    let mut times = tokio::time::interval(HOUSEKEEPING);
+    loop {
+        times.tick().await;
+        let operations = Arc::clone(&shared.operations);
+        let kept = tokio::task::spawn_blocking(move || operations.housekeeping(SystemTime::now())).await;
+        if let Ok(Err(error)) = kept {
+            shared.notices.tell(&Notice::HouseNotKept { why: error.to_string() });
+        }
     }
 }
 
