@@ -89,7 +89,7 @@ fn refusal(error: &VerifyError, root: &Certificate) -> Failure {
         VerifyError::Policy(PolicyError::Debug) => {
             "run the enclave without --debug; only for a test, accept it with --allow-debug"
         }
-        VerifyError::Policy(PolicyError::Pcr { .. } | PolicyError::MissingPcr(_)) => {
+        VerifyError::Policy(PolicyError::Pcr(_) | PolicyError::NoSet(_) | PolicyError::Signer(_)) => {
             "another image, signer, role or host made it: compare with `enclave eif measure` and `enclave pki show`"
         }
         VerifyError::Policy(PolicyError::Nonce) => {
@@ -109,6 +109,7 @@ const fn advice(step: Step) -> &'static str {
              time with --at"
         }
         Step::Signature => "do not trust it: ask for a new document and compare how it travels",
+        Step::Age => "ask for a new document, or set the clock",
         Step::Policy => "do not trust the enclave until what it says is what you expect",
     }
 }

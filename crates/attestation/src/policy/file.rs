@@ -1,0 +1,1 @@
+//! The policy as operators write it.
