@@ -1,5 +1,9 @@
 //! `enclave kms`: a key service that speaks the protocol of AWS KMS, and what its operator needs beside it.
 
+mod explain;
+mod lint;
+mod policies;
+
 use std::path::PathBuf;
 
 use crate::args::{KmsCommand, KmsFolderArgs};
@@ -9,8 +13,11 @@ use crate::paths;
 /// The service's folder within the state folder.
 const FOLDER: &str = "kms";
 
-pub(crate) fn kms(command: &KmsCommand) -> Result<()> {
+/// Does what is asked for; the value is the exit status.
+pub(crate) fn kms(command: &KmsCommand) -> Result<u8> {
     match command {
+        KmsCommand::Lint(args) => lint::lint(args),
+        KmsCommand::Explain(args) => explain::explain(args),
         KmsCommand::Init(_) | KmsCommand::Serve(_) | KmsCommand::Principal(_) => {
             Err(Failure::new("this command is being built", "merge branch server again"))
         }
