@@ -49,8 +49,9 @@ pub(super) fn derive_shared_secret(call: &Call<'_>, body: &[u8]) -> Result<Zeroi
     request.grant_tokens.check()?;
     let KeyAgreementAlgorithm::Ecdh = request.key_agreement_algorithm;
     let key = call.key(&request.key_id)?;
-    let recipient = call.recipient(request.recipient.as_ref(), &key.arn)?;
-    call.authorize(&Question::on_key("kms:DeriveSharedSecret", &key).with_recipient(recipient.as_ref()))?;
+    let question = Question::on_key("kms:DeriveSharedSecret", &key);
+    let recipient = call.recipient(request.recipient.as_ref(), &question)?;
+    call.authorize(&question.with_recipient(recipient.as_ref()))?;
     key.check_enabled()?;
     key.check_usage(KeyUsage::KeyAgreement)?;
     let secret = curve(&key)?.agree(&key.material, request.public_key.as_bytes());

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::call::{Call, Key, Question, internal, no_such_alias};
+use super::call::{Call, Key, Question, failed, no_such_alias};
 use super::keys::{bad_marker, check_limit, whole_seconds};
 use super::name::AliasName;
 use super::wire::{read, seconds, write};
@@ -39,7 +39,7 @@ pub(super) fn create_alias(call: &Call<'_>, body: &[u8]) -> Result<Zeroizing<Vec
             ErrorKind::AlreadyExists,
             format!("An alias with the name {} already exists", call.service.place.alias_arn(&alias)),
         ),
-        error => internal(&error),
+        error => failed(&error),
     })?;
     Ok(Zeroizing::default())
 }
@@ -60,7 +60,7 @@ pub(super) fn update_alias(call: &Call<'_>, body: &[u8]) -> Result<Zeroizing<Vec
         ));
     }
     let updated = call.service.store.update_alias(alias.as_str(), new.id(), whole_seconds(call.now));
-    updated.map_err(|error| internal(&error))?;
+    updated.map_err(|error| failed(&error))?;
     Ok(Zeroizing::default())
 }
 
@@ -76,7 +76,7 @@ pub(super) fn delete_alias(call: &Call<'_>, body: &[u8]) -> Result<Zeroizing<Vec
     let _changing = call.service.changing();
     let key = current(call, &alias)?;
     authorize(call, "kms:DeleteAlias", &alias, [&key])?;
-    call.service.store.delete_alias(alias.as_str()).map_err(|error| internal(&error))?;
+    call.service.store.delete_alias(alias.as_str()).map_err(|error| failed(&error))?;
     Ok(Zeroizing::default())
 }
 
@@ -136,7 +136,7 @@ pub(super) fn list_aliases(call: &Call<'_>, body: &[u8]) -> Result<Zeroizing<Vec
         after.as_ref().map(AliasName::as_str),
         limit.saturating_add(1),
     );
-    let found = found.map_err(|error| internal(&error))?;
+    let found = found.map_err(|error| failed(&error))?;
     let page = found.get(..limit).unwrap_or(&found);
     let truncated = found.len() > page.len();
     let listed = page.iter().map(|alias| {

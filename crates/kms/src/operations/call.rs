@@ -14,6 +14,7 @@ use crate::error::{ErrorKind, KmsError};
 use crate::key::{KeyId, KeyMetadata, KeySpec, KeyState, KeyUsage};
 use crate::policy::{self, Policy, Request};
 use crate::recipient::Recipient;
+use crate::store::StoreError;
 
 /// `Recipient`: for whom the answer is to be sealed.
 #[derive(Deserialize)]
@@ -34,7 +35,6 @@ enum KeyEncryptionAlgorithm {
 pub(super) struct Call<'a> {
     pub(super) service: &'a Service,
     pub(super) caller: &'a Caller<'a>,
-    pub(super) operation: &'static str,
     pub(super) now: SystemTime,
 }
 
@@ -57,6 +57,8 @@ pub(super) struct Question<'a> {
     spec: Option<(KeySpec, KeyUsage)>,
     context: &'a Context,
     recipient: Option<&'a Recipient>,
+    /// What is asked for makes or ends a key, or changes who may use it.
+    lasting: bool,
 }
 
 impl<'a> Question<'a> {
@@ -69,12 +71,21 @@ impl<'a> Question<'a> {
             spec: Some((key.metadata.spec, key.metadata.usage)),
             context: const { &Context::EMPTY },
             recipient: None,
+            lasting: false,
         }
     }
 
     /// May the caller do this, which no key's policy has a say in? `resource` is the ARN of an alias, or `*`.
     pub(super) fn without_key(action: &'static str, resource: &'a str) -> Self {
-        Self { action, resource, key: None, spec: None, context: const { &Context::EMPTY }, recipient: None }
+        Self {
+            action,
+            resource,
+            key: None,
+            spec: None,
+            context: const { &Context::EMPTY },
+            recipient: None,
+            lasting: false,
+        }
     }
 
     pub(super) fn with_context(self, context: &'a Context) -> Self {
@@ -83,6 +94,11 @@ impl<'a> Question<'a> {
 
     pub(super) fn with_recipient(self, recipient: Option<&'a Recipient>) -> Self {
         Self { recipient, ..self }
+    }
+
+    /// The decision is on the disk before anything is done, as what is done will be.
+    pub(super) fn lasting(self) -> Self {
+        Self { lasting: true, ..self }
     }
 
     pub(super) fn with_spec(self, spec: KeySpec, usage: KeyUsage) -> Self {
@@ -109,7 +125,7 @@ impl Call<'_> {
 
     /// The key of this id, if there is one. A key whose time has come is gone, whether or not it has been destroyed yet.
     pub(super) fn find(&self, id: &KeyId, alias: Option<AliasName>) -> Result<Option<Key>, KmsError> {
-        let Some(stored) = self.service.store.key(id).map_err(|error| internal(&error))? else {
+        let Some(stored) = self.service.store.key(id).map_err(|error| failed(&error))? else {
             return Ok(None);
         };
         if matches!(stored.metadata.state, KeyState::PendingDeletion { at } if at <= self.now) {
@@ -129,7 +145,7 @@ impl Call<'_> {
 
     /// Which key an alias stands for.
     pub(super) fn target(&self, alias: &AliasName) -> Result<KeyId, KmsError> {
-        let target = self.service.store.alias(alias.as_str()).map_err(|error| internal(&error))?;
+        let target = self.service.store.alias(alias.as_str()).map_err(|error| failed(&error))?;
         target.ok_or_else(|| no_such_alias(&self.service.place.alias_arn(alias)))
     }
 
@@ -138,11 +154,11 @@ impl Call<'_> {
         KmsError::new(ErrorKind::NotFound, format!("Key '{arn}' does not exist"))
     }
 
-    /// Verifies the document of a request, if it has one. `arn` says for the log what the answer would have been about.
+    /// Verifies the document of a request, if it has one. The question that will be asked of it is told to the log if it fails.
     pub(super) fn recipient(
         &self,
         info: Option<&RecipientInfo>,
-        arn: &str,
+        question: &Question<'_>,
     ) -> Result<Option<Recipient>, KmsError> {
         let Some(info) = info else { return Ok(None) };
         let KeyEncryptionAlgorithm::RsaesOaepSha256 = info.key_encryption_algorithm;
@@ -150,8 +166,18 @@ impl Call<'_> {
             Ok(recipient) => Ok(Some(recipient)),
             Err(error) => {
                 let reason = format!("attestation document refused: {error}");
-                self.record(arn, false, &reason)?;
-                Err(invalid("the attestation document in Recipient is not valid; the log of the service says why"))
+                self.record(question, false, &reason)?;
+                tracing::warn!(
+                    principal = self.caller.principal.arn,
+                    action = question.action,
+                    resource = question.resource,
+                    request_id = self.caller.request_id,
+                    source = self.caller.source,
+                    "denied: {reason}"
+                );
+                Err(invalid(
+                    "the attestation document in Recipient is not valid; the log of the service says why",
+                ))
             }
         }
     }
@@ -164,10 +190,10 @@ impl Call<'_> {
         let request = self.policy_request(question);
         let key_policy = question.key.map(|key| &key.policy);
         let decision = policy::decide(key_policy, principal.identity_policy.as_ref(), &request);
-        self.record(question.resource, decision.allowed(), decision.reason())?;
         if decision.allowed() {
-            return Ok(());
+            return self.record(question, true, decision.reason());
         }
+        self.record(question, false, &decision.to_string())?;
         tracing::warn!(
             principal = principal.arn,
             action = question.action,
@@ -189,7 +215,10 @@ impl Call<'_> {
     /// Refuses a policy under which the caller could not change it again, as AWS does.
     pub(super) fn check_lockout(&self, policy: &Policy, question: &Question<'_>) -> Result<(), KmsError> {
         policy::check_lockout(policy, &self.policy_request(question)).map_err(|decision| {
-            tracing::warn!(principal = self.caller.principal.arn, "policy refused, it locks its author out: {decision}");
+            tracing::warn!(
+                principal = self.caller.principal.arn,
+                "policy refused, it locks its author out: {decision}"
+            );
             KmsError::new(
                 ErrorKind::MalformedPolicyDocument,
                 "The new key policy will not allow you to update the key policy in the future.",
@@ -214,18 +243,42 @@ impl Call<'_> {
     }
 
     /// Writes one line of the log. If it cannot be written, nothing is done.
-    pub(super) fn record(&self, arn: &str, allowed: bool, reason: &str) -> Result<(), KmsError> {
+    fn record(&self, question: &Question<'_>, allowed: bool, reason: &str) -> Result<(), KmsError> {
+        self.append(
+            question.action,
+            Some(question.resource).filter(|resource| *resource != "*"),
+            reason,
+            allowed,
+            question.lasting,
+        )
+    }
+
+    /// Writes down that an action on something that is not there was refused.
+    pub(super) fn record_refusal(&self, action: &str, arn: &str, reason: &str) -> Result<(), KmsError> {
+        self.append(action, Some(arn), reason, false, false)
+    }
+
+    fn append(
+        &self,
+        action: &str,
+        resource: Option<&str>,
+        reason: &str,
+        allowed: bool,
+        durably: bool,
+    ) -> Result<(), KmsError> {
         let entry = Entry {
             time: self.now,
             principal: &self.caller.principal.arn,
-            operation: self.operation,
-            key: arn,
+            operation: action,
+            key: resource,
             allowed,
             reason,
             request_id: self.caller.request_id,
             source: self.caller.source,
         };
-        self.service.audit.append(&entry).map_err(|error| internal(&error))
+        let log = &self.service.audit;
+        let written = if durably { log.append_durably(&entry) } else { log.append(&entry) };
+        written.map_err(|error| internal(&error))
     }
 }
 
@@ -249,7 +302,9 @@ impl Key {
     pub(super) fn check_enabled(&self) -> Result<(), KmsError> {
         match self.metadata.state {
             KeyState::Enabled => Ok(()),
-            KeyState::Disabled => Err(KmsError::new(ErrorKind::Disabled, format!("{} is disabled.", self.arn))),
+            KeyState::Disabled => {
+                Err(KmsError::new(ErrorKind::Disabled, format!("{} is disabled.", self.arn)))
+            }
             KeyState::PendingDeletion { .. } => Err(self.pending()),
         }
     }
@@ -269,6 +324,16 @@ impl Key {
 
 pub(super) fn no_such_alias(arn: &str) -> KmsError {
     KmsError::new(ErrorKind::NotFound, format!("Alias {arn} is not found."))
+}
+
+/// A failure of the store. A key or an alias that went away while it was looked at is not found.
+pub(super) fn failed(error: &StoreError) -> KmsError {
+    match error {
+        StoreError::NoSuchKey(_) | StoreError::NoSuchAlias(_) => {
+            KmsError::new(ErrorKind::NotFound, error.to_string())
+        }
+        error => internal(error),
+    }
 }
 
 /// A failure of the service itself: the log says what, the caller learns nothing of it.

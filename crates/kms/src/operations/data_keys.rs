@@ -67,12 +67,9 @@ pub(super) fn generate_data_key(call: &Call<'_>, body: &[u8]) -> Result<Zeroizin
     request.grant_tokens.check()?;
     let length = length(request.key_spec.as_ref(), request.number_of_bytes)?;
     let key = call.key(&request.key_id)?;
-    let recipient = call.recipient(request.recipient.as_ref(), &key.arn)?;
-    call.authorize(
-        &Question::on_key("kms:GenerateDataKey", &key)
-            .with_context(&request.encryption_context)
-            .with_recipient(recipient.as_ref()),
-    )?;
+    let question = Question::on_key("kms:GenerateDataKey", &key).with_context(&request.encryption_context);
+    let recipient = call.recipient(request.recipient.as_ref(), &question)?;
+    call.authorize(&question.with_recipient(recipient.as_ref()))?;
     check_data_key(&key)?;
     request.dry_run.stop()?;
     let plaintext = random_bytes(length, &mut SysRng).map_err(|error| internal(&error))?;

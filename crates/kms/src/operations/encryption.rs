@@ -13,6 +13,8 @@ use super::wire::{
 use crate::error::{ErrorKind, KmsError};
 use crate::key::{KeyId, KeyUsage};
 
+const DECRYPT: &str = "kms:Decrypt";
+const RE_ENCRYPT_FROM: &str = "kms:ReEncryptFrom";
 /// What AWS answers for a ciphertext whose key is unknown, and for one whose key the caller may not use: the same.
 const NOT_FOR_YOU: &str = "The ciphertext refers to a customer master key that does not exist, \
                            does not exist in this region, or you are not allowed to access.";
@@ -86,15 +88,11 @@ pub(super) fn decrypt(call: &Call<'_>, body: &[u8]) -> Result<Zeroizing<Vec<u8>>
     request.grant_tokens.check()?;
     refuse_modifiers(request.dry_run_modifiers.as_deref())?;
     let ciphertext = parse(&request.ciphertext_blob)?;
-    let source = Source::find(call, request.key_id.as_deref(), &ciphertext)?;
-    let recipient = call.recipient(request.recipient.as_ref(), &source.key.arn)?;
-    let question = Question::on_key("kms:Decrypt", &source.key);
-    source.authorize(
-        call,
-        &question.with_context(&request.encryption_context).with_recipient(recipient.as_ref()),
-    )?;
-    let plaintext =
-        source.open(&ciphertext, &request.encryption_context, request.encryption_algorithm)?;
+    let source = Source::find(call, DECRYPT, request.key_id.as_deref(), &ciphertext)?;
+    let question = Question::on_key(DECRYPT, &source.key).with_context(&request.encryption_context);
+    let recipient = call.recipient(request.recipient.as_ref(), &question)?;
+    source.authorize(call, &question.with_recipient(recipient.as_ref()))?;
+    let plaintext = source.open(&ciphertext, &request.encryption_context, request.encryption_algorithm)?;
     request.dry_run.stop()?;
     let sealed = seal_for(recipient.as_ref(), &plaintext)?;
     write(&DecryptResponse {
@@ -139,18 +137,15 @@ pub(super) fn re_encrypt(call: &Call<'_>, body: &[u8]) -> Result<Zeroizing<Vec<u
     request.grant_tokens.check()?;
     refuse_modifiers(request.dry_run_modifiers.as_deref())?;
     let ciphertext = parse(&request.ciphertext_blob)?;
-    let source = Source::find(call, request.source_key_id.as_deref(), &ciphertext)?;
-    let question = Question::on_key("kms:ReEncryptFrom", &source.key);
+    let source = Source::find(call, RE_ENCRYPT_FROM, request.source_key_id.as_deref(), &ciphertext)?;
+    let question = Question::on_key(RE_ENCRYPT_FROM, &source.key);
     source.authorize(call, &question.with_context(&request.source_encryption_context))?;
     let destination = call.key(&request.destination_key_id)?;
     let context = &request.destination_encryption_context;
     call.authorize(&Question::on_key("kms:ReEncryptTo", &destination).with_context(context))?;
     check_key(&destination, request.destination_encryption_algorithm)?;
-    let plaintext = source.open(
-        &ciphertext,
-        &request.source_encryption_context,
-        request.source_encryption_algorithm,
-    )?;
+    let plaintext =
+        source.open(&ciphertext, &request.source_encryption_context, request.source_encryption_algorithm)?;
     request.dry_run.stop()?;
     let sealed = seal(&destination, context, &plaintext)?;
     write(&ReEncryptResponse {
@@ -170,13 +165,18 @@ struct Source {
 }
 
 impl Source {
-    fn find(call: &Call<'_>, name: Option<&str>, ciphertext: &Ciphertext<'_>) -> Result<Self, KmsError> {
+    fn find(
+        call: &Call<'_>,
+        action: &'static str,
+        name: Option<&str>,
+        ciphertext: &Ciphertext<'_>,
+    ) -> Result<Self, KmsError> {
         if let Some(name) = name {
             return Ok(Self { key: call.key(name)?, named: true });
         }
         match call.find(ciphertext.key(), None)? {
             Some(key) => Ok(Self { key, named: false }),
-            None => Err(unknown_key(call, ciphertext.key())?),
+            None => Err(unknown_key(call, action, ciphertext.key())?),
         }
     }
 
@@ -217,8 +217,9 @@ fn invalid_ciphertext() -> KmsError {
     )
 }
 
-fn unknown_key(call: &Call<'_>, id: &KeyId) -> Result<KmsError, KmsError> {
-    call.record(&call.service.place.key_arn(id), false, "the ciphertext names a key that does not exist")?;
+fn unknown_key(call: &Call<'_>, action: &str, id: &KeyId) -> Result<KmsError, KmsError> {
+    let arn = call.service.place.key_arn(id);
+    call.record_refusal(action, &arn, "the ciphertext names a key that does not exist")?;
     Ok(KmsError::new(ErrorKind::AccessDenied, NOT_FOR_YOU))
 }
 
@@ -238,7 +239,8 @@ fn check_key(key: &Key, algorithm: Option<EncryptionAlgorithm>) -> Result<(), Km
 
 /// Encrypts with a key that was checked.
 pub(super) fn seal(key: &Key, context: &Context, plaintext: &[u8]) -> Result<Vec<u8>, KmsError> {
-    ciphertext::seal(key.id(), &key.material, context, plaintext, &mut SysRng).map_err(|error| internal(&error))
+    ciphertext::seal(key.id(), &key.material, context, plaintext, &mut SysRng)
+        .map_err(|error| internal(&error))
 }
 
 /// Refuses a key that cannot protect data keys, or not now.

@@ -19,7 +19,7 @@ use crate::curve::Curve;
 use crate::error::{ErrorKind, KmsError};
 
 /// How many RSA keys may be in the making at once: each keeps a processor busy for seconds.
-pub const MAX_RSA_GENERATIONS: usize = 2;
+const MAX_RSA_GENERATIONS: usize = 2;
 
 #[derive(Debug, Clone, Copy, Deserialize, Serialize)]
 enum KeyPairSpec {
@@ -101,12 +101,10 @@ pub(super) fn generate_data_key_pair(call: &Call<'_>, body: &[u8]) -> Result<Zer
     request.grant_tokens.check()?;
     let kind = request.key_pair_spec.kind()?;
     let key = call.key(&request.key_id)?;
-    let recipient = call.recipient(request.recipient.as_ref(), &key.arn)?;
-    call.authorize(
-        &Question::on_key("kms:GenerateDataKeyPair", &key)
-            .with_context(&request.encryption_context)
-            .with_recipient(recipient.as_ref()),
-    )?;
+    let question =
+        Question::on_key("kms:GenerateDataKeyPair", &key).with_context(&request.encryption_context);
+    let recipient = call.recipient(request.recipient.as_ref(), &question)?;
+    call.authorize(&question.with_recipient(recipient.as_ref()))?;
     check_data_key(&key)?;
     request.dry_run.stop()?;
     let pair = call.service.generators.generate(&kind)?;

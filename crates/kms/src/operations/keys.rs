@@ -6,7 +6,7 @@ use getrandom::SysRng;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::call::{Call, Question, internal};
+use super::call::{Call, Question, failed, internal};
 use super::policies::parse_policy;
 use super::wire::{GrantTokens, invalid, read, seconds, unsupported, write};
 use crate::error::{ErrorKind, KmsError};
@@ -76,7 +76,7 @@ pub(super) fn create_key(call: &Call<'_>, body: &[u8]) -> Result<Zeroizing<Vec<u
     request.refuse_what_we_do_not_have()?;
     let (spec, usage) = request.kind()?;
     let description = check_description(request.description.unwrap_or_default())?;
-    let question = Question::without_key("kms:CreateKey", "*").with_spec(spec, usage);
+    let question = Question::without_key("kms:CreateKey", "*").with_spec(spec, usage).lasting();
     call.authorize(&question)?;
     let policy = match request.policy {
         Some(text) => {
@@ -97,7 +97,7 @@ pub(super) fn create_key(call: &Call<'_>, body: &[u8]) -> Result<Zeroizing<Vec<u
         state: KeyState::Enabled,
     };
     let material = generate_material(spec, &mut SysRng).map_err(|error| internal(&error))?;
-    call.service.store.insert_key(&metadata, &policy, &material).map_err(|error| internal(&error))?;
+    call.service.store.insert_key(&metadata, &policy, &material).map_err(|error| failed(&error))?;
     describe(call, &metadata)
 }
 
@@ -138,7 +138,9 @@ impl CreateKeyRequest {
             (_, Some("KEY_AGREEMENT")) => KeyUsage::KeyAgreement,
             (_, None) => return Err(invalid("KeyUsage is required with this KeySpec: KEY_AGREEMENT")),
             (_, Some("SIGN_VERIFY")) => {
-                return Err(unsupported("KeyUsage is KEY_AGREEMENT with this KeySpec here: there are no signing keys"));
+                return Err(unsupported(
+                    "KeyUsage is KEY_AGREEMENT with this KeySpec here: there are no signing keys",
+                ));
             }
             (_, Some(_)) => return Err(invalid("the KeyUsage of this KeySpec is KEY_AGREEMENT")),
         };
@@ -223,11 +225,14 @@ pub(super) fn list_keys(call: &Call<'_>, body: &[u8]) -> Result<Zeroizing<Vec<u8
     let after = request.marker.as_deref().map(str::parse::<KeyId>).transpose().map_err(|_| bad_marker())?;
     call.authorize(&Question::without_key("kms:ListKeys", "*"))?;
     let found = call.service.store.list_keys(after.as_ref(), limit.saturating_add(1));
-    let found = found.map_err(|error| internal(&error))?;
+    let found = found.map_err(|error| failed(&error))?;
     let page = found.get(..limit).unwrap_or(&found);
     let truncated = found.len() > page.len();
     write(&ListKeysResponse {
-        keys: page.iter().map(|id| ListedKey { key_id: id, key_arn: call.service.place.key_arn(id) }).collect(),
+        keys: page
+            .iter()
+            .map(|id| ListedKey { key_id: id, key_arn: call.service.place.key_arn(id) })
+            .collect(),
         next_marker: page.last().filter(|_| truncated),
         truncated,
     })
@@ -248,7 +253,7 @@ pub(super) fn update_key_description(call: &Call<'_>, body: &[u8]) -> Result<Zer
     call.authorize(&Question::on_key("kms:UpdateKeyDescription", &key))?;
     key.check_kept()?;
     let set = call.service.store.set_description(key.id(), &description);
-    set.map_err(|error| internal(&error))?;
+    set.map_err(|error| failed(&error))?;
     Ok(Zeroizing::default())
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::call::{Call, Key, Question, internal};
+use super::call::{Call, Key, Question, failed, internal};
 use super::keys::whole_seconds;
 use super::wire::{KeyOnly, invalid, read, seconds, write};
 use crate::error::{ErrorKind, KmsError};
@@ -33,7 +33,7 @@ fn switch(
     let request: KeyOnly = read(body)?;
     let _changing = call.service.changing();
     let key = call.key_without_alias(&request.key_id)?;
-    call.authorize(&Question::on_key(action, &key))?;
+    call.authorize(&Question::on_key(action, &key).lasting())?;
     key.check_kept()?;
     set_state(call, &key, state)?;
     Ok(Zeroizing::default())
@@ -68,7 +68,7 @@ pub(super) fn schedule_key_deletion(call: &Call<'_>, body: &[u8]) -> Result<Zero
     }
     let _changing = call.service.changing();
     let key = call.key_without_alias(&request.key_id)?;
-    call.authorize(&Question::on_key("kms:ScheduleKeyDeletion", &key))?;
+    call.authorize(&Question::on_key("kms:ScheduleKeyDeletion", &key).lasting())?;
     key.check_kept()?;
     let at = whole_seconds(call.now)
         .checked_add(DAY.saturating_mul(days))
@@ -94,7 +94,7 @@ pub(super) fn cancel_key_deletion(call: &Call<'_>, body: &[u8]) -> Result<Zeroiz
     let request: KeyOnly = read(body)?;
     let _changing = call.service.changing();
     let key = call.key_without_alias(&request.key_id)?;
-    call.authorize(&Question::on_key("kms:CancelKeyDeletion", &key))?;
+    call.authorize(&Question::on_key("kms:CancelKeyDeletion", &key).lasting())?;
     if !matches!(key.metadata.state, KeyState::PendingDeletion { .. }) {
         return Err(KmsError::new(
             ErrorKind::KmsInvalidState,
@@ -106,5 +106,5 @@ pub(super) fn cancel_key_deletion(call: &Call<'_>, body: &[u8]) -> Result<Zeroiz
 }
 
 fn set_state(call: &Call<'_>, key: &Key, state: KeyState) -> Result<(), KmsError> {
-    call.service.store.set_state(key.id(), state).map_err(|error| internal(&error))
+    call.service.store.set_state(key.id(), state).map_err(|error| failed(&error))
 }

@@ -100,10 +100,10 @@ impl Service {
         body: &[u8],
         now: SystemTime,
     ) -> Result<Zeroizing<Vec<u8>>, KmsError> {
-        let Some((name, run)) = OPERATIONS.iter().find(|(name, _)| *name == operation) else {
-            return Err(wire::unsupported("this service does not have that operation"));
-        };
-        run(&Call { service: self, caller, operation: name, now }, body)
+        match OPERATIONS.iter().find(|(name, _)| *name == operation) {
+            Some((_, run)) => run(&Call { service: self, caller, now }, body),
+            None => Err(wire::unsupported("this service does not have that operation")),
+        }
     }
 
     /// What has to be done from time to time, once a minute say: destroys the keys whose deletion is due.
@@ -111,7 +111,7 @@ impl Service {
     /// # Errors
     /// The store fails.
     pub fn housekeeping(&self, now: SystemTime) -> Result<(), KmsError> {
-        for key in self.store.destroy_due(now).map_err(|error| call::internal(&error))? {
+        for key in self.store.destroy_due(now).map_err(|error| call::failed(&error))? {
             tracing::info!(key = self.place.key_arn(&key), "destroyed: its waiting period is over");
         }
         Ok(())

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::call::{Call, Question, internal};
+use super::call::{Call, Question, failed};
 use super::keys::{bad_marker, check_limit};
 use super::wire::{invalid, read, write};
 use crate::error::{ErrorKind, KmsError};
@@ -33,7 +33,10 @@ pub(super) fn get_key_policy(call: &Call<'_>, body: &[u8]) -> Result<Zeroizing<V
     let key = call.key_without_alias(&request.key_id)?;
     call.authorize(&Question::on_key("kms:GetKeyPolicy", &key))?;
     if request.policy_name.is_some_and(|name| name != DEFAULT) {
-        return Err(KmsError::new(ErrorKind::NotFound, "No such policy exists: the policy of a key is named default"));
+        return Err(KmsError::new(
+            ErrorKind::NotFound,
+            "No such policy exists: the policy of a key is named default",
+        ));
     }
     write(&GetKeyPolicyResponse { policy: &key.policy_text, policy_name: DEFAULT })
 }
@@ -54,20 +57,19 @@ pub(super) fn put_key_policy(call: &Call<'_>, body: &[u8]) -> Result<Zeroizing<V
     }
     let _changing = call.service.changing();
     let key = call.key_without_alias(&request.key_id)?;
-    let question = Question::on_key("kms:PutKeyPolicy", &key);
+    let question = Question::on_key("kms:PutKeyPolicy", &key).lasting();
     call.authorize(&question)?;
     let policy = parse_policy(&request.policy)?;
     if request.bypass_policy_lockout_safety_check != Some(true) {
         call.check_lockout(&policy, &question)?;
     }
-    call.service.store.set_policy(key.id(), &request.policy).map_err(|error| internal(&error))?;
+    call.service.store.set_policy(key.id(), &request.policy).map_err(|error| failed(&error))?;
     Ok(Zeroizing::default())
 }
 
 /// Reads a policy that is to be put.
 pub(super) fn parse_policy(text: &str) -> Result<Policy, KmsError> {
-    Policy::parse(text)
-        .map_err(|error| KmsError::new(ErrorKind::MalformedPolicyDocument, error.to_string()))
+    Policy::parse(text).map_err(|error| KmsError::new(ErrorKind::MalformedPolicyDocument, error.to_string()))
 }
 
 #[derive(Deserialize)]

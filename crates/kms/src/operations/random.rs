@@ -34,8 +34,9 @@ pub(super) fn generate_random(call: &Call<'_>, body: &[u8]) -> Result<Zeroizing<
     if request.custom_key_store_id.is_some() {
         return Err(unsupported("CustomKeyStoreId is not supported: there are no custom key stores"));
     }
-    let recipient = call.recipient(request.recipient.as_ref(), "*")?;
-    call.authorize(&Question::without_key("kms:GenerateRandom", "*").with_recipient(recipient.as_ref()))?;
+    let question = Question::without_key("kms:GenerateRandom", "*");
+    let recipient = call.recipient(request.recipient.as_ref(), &question)?;
+    call.authorize(&question.with_recipient(recipient.as_ref()))?;
     let plaintext = random_bytes(length, &mut SysRng).map_err(|error| internal(&error))?;
     let sealed = seal_for(recipient.as_ref(), &plaintext)?;
     write(&GenerateRandomResponse {

@@ -152,7 +152,10 @@ impl GrantTokens {
         if self.0.as_ref().is_none_or(Vec::is_empty) {
             return Ok(());
         }
-        Err(KmsError::new(ErrorKind::InvalidGrantToken, "this service has no grants: no grant token is valid"))
+        Err(KmsError::new(
+            ErrorKind::InvalidGrantToken,
+            "this service has no grants: no grant token is valid",
+        ))
     }
 }
 

@@ -52,7 +52,7 @@ impl World {
     pub(crate) fn encoding(roots: Roots, encoding: Encoding) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("audit.log");
-        let master = MasterKey::generate(&mut getrandom::SysRng).unwrap();
+        let master = MasterKey::generate().unwrap();
         let age = AgeLimit { max_age: DEFAULT_MAX_AGE, max_future: DEFAULT_MAX_FUTURE };
         let service = Service::new(Parts {
             store: Store::create(&folder.path().join("keys.db"), &master).unwrap(),
