@@ -7,6 +7,7 @@
 
 use std::time::SystemTime;
 
+use serde::Serialize;
 use thiserror::Error;
 
 use crate::certificate::{Certificate, CertificateError};
@@ -32,8 +33,9 @@ pub struct VerifiedDocument {
     pub matched: Option<String>,
 }
 
-/// One of the six steps of verification.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// One of the six steps of verification, in their order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Step {
     /// Reading the document.
     Structure,

@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn a_member_that_stands_twice_is_refused_where_it_stands() {
-        assert_eq!(refusal("{\"a\": 1,\n \"a\": 1}"), "line 2 column 5: the member \"a\" stands here twice");
+        assert_eq!(refusal("{\"a\": 1,\n \"a\": 1}"), "line 2 column 4: the member \"a\" stands here twice");
         // The same name, spelled with an escape.
         assert!(refusal(r#"{"a": 1, "\u0061": 2}"#).contains("twice"));
     }
