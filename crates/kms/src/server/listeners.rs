@@ -114,7 +114,8 @@ pub(super) struct Listener {
 #[derive(Debug)]
 enum Socket {
     Tcp(TcpListener),
-    Unix(UnixListener, BoundSocket),
+    /// With the name that goes when it is dropped.
+    Unix { listener: UnixListener, _name: BoundSocket },
     Vsock(VsockListener),
 }
 
@@ -177,7 +178,7 @@ impl Listener {
             let owner = Some((metadata.uid(), metadata.gid()));
             let name = format!("vsock.sock_{}", enclave.port);
             let socket = unix_listener(unix_socket::bind(folder, Path::new(&name), owner)?)?;
-            Ok((socket, AsyncFd::with_interest(enclave.ended, Interest::READABLE)?))
+            Ok((socket, watched(enclave.ended)?))
         };
         let (socket, ended) = bind().map_err(failed(&text))?;
         let address =
@@ -194,11 +195,11 @@ impl Listener {
                 stream.set_nodelay(true)?;
                 Ok(Accepted::Tcp(stream, format!("tcp {peer}").into()))
             }
-            Socket::Unix(listener, _) if through_enclave => {
+            Socket::Unix { listener, .. } if through_enclave => {
                 let (stream, _) = listener.accept().await?;
                 Ok(Accepted::Unix(stream, format!("enclave {}", self.address.address).into()))
             }
-            Socket::Unix(listener, _) => {
+            Socket::Unix { listener, .. } => {
                 let (stream, _) = listener.accept().await?;
                 let user = stream.peer_cred()?.uid();
                 Ok(Accepted::Unix(stream, format!("unix user {user}").into()))
@@ -216,9 +217,14 @@ impl Listener {
     }
 }
 
+#[expect(deprecated, reason = "sound for a descriptor that is owned, and closed by its owner alone")]
+fn watched(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    AsyncFd::with_interest(descriptor, Interest::READABLE)
+}
+
 fn unix_listener(mut bound: BoundSocket) -> io::Result<Socket> {
     let listener = UnixListener::from_std(bound.take()?)?;
-    Ok(Socket::Unix(listener, bound))
+    Ok(Socket::Unix { listener, _name: bound })
 }
 
 fn failed(address: &str) -> impl FnOnce(io::Error) -> ListenError {

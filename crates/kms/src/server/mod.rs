@@ -2,6 +2,7 @@
 //!
 //! - [`config`]: `kms.toml`, the service's configuration.
 //! - [`Server`]: listens, reads requests within their limits, knows whose they are, and has them answered.
+//! - [`setup`]: a new service's folder.
 //! - [`harden`]: what the process that holds keys denies itself.
 
 mod authentication;
@@ -16,6 +17,7 @@ pub mod limits;
 mod listeners;
 mod notices;
 mod running;
+pub mod setup;
 mod tls;
 mod unix_socket;
 
@@ -34,7 +36,6 @@ pub use authentication::{MAX_SKEW, Principals, PrincipalsError, SERVICE};
 pub use hardening::harden;
 pub use limits::Limits;
 pub use listeners::{Address, EnclaveEndpoint, Endpoint, ListenError};
-pub use notices::Notice;
 pub use running::{ServeError, Server, Settings};
 pub use tls::{TlsError, TlsFiles};
 

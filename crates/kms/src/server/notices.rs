@@ -12,7 +12,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Something to tell.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Notice {
+pub(super) enum Notice {
     /// A request was nobody's.
     Unauthenticated {
         /// Where it came from.
@@ -80,34 +80,29 @@ impl fmt::Display for Notice {
 }
 
 /// Tells notices, not more often than is good.
+#[derive(Debug, Default)]
 pub(super) struct Notices {
-    tell: Box<dyn Fn(&str) + Send + Sync>,
     last: Mutex<Told>,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Told {
     at: Option<Instant>,
     omitted: u64,
 }
 
 impl Notices {
-    pub(super) fn new(tell: Box<dyn Fn(&str) + Send + Sync>) -> Self {
-        Self { tell, last: Mutex::default() }
-    }
-
     pub(super) fn tell(&self, notice: &Notice) {
-        let by_strangers = matches!(
-            notice,
-            Notice::Unauthenticated { .. } | Notice::TooManyConnections { .. } | Notice::NotAccepted { .. }
-        );
-        if !by_strangers {
-            return (self.tell)(&notice.to_string());
-        }
-        match self.turn(Instant::now()) {
-            None => {}
-            Some(0) => (self.tell)(&notice.to_string()),
-            Some(omitted) => (self.tell)(&format!("{notice} ({omitted} notices omitted before)")),
+        match notice {
+            Notice::Ending | Notice::Reloaded { .. } | Notice::EnclaveEnded { .. } => tracing::info!("{notice}"),
+            Notice::NotReloaded { .. } | Notice::HouseNotKept { .. } => tracing::error!("{notice}"),
+            Notice::Unauthenticated { .. } | Notice::TooManyConnections { .. } | Notice::NotAccepted { .. } => {
+                match self.turn(Instant::now()) {
+                    None => {}
+                    Some(0) => tracing::warn!("{notice}"),
+                    Some(omitted) => tracing::warn!("{notice} ({omitted} notices omitted before)"),
+                }
+            }
         }
     }
 
@@ -123,19 +118,13 @@ impl Notices {
     }
 }
 
-impl fmt::Debug for Notices {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Notices(..)")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn what_strangers_cause_is_told_once_in_a_while_and_counted() {
-        let notices = Notices::new(Box::new(|_| {}));
+        let notices = Notices::default();
         let start = Instant::now();
         assert_eq!(notices.turn(start), Some(0));
         assert_eq!(notices.turn(start + INTERVAL - Duration::from_nanos(1)), None);

@@ -18,8 +18,8 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 use super::listeners::{Accepted, Listener};
-use super::notices::Notices;
-use super::{Address, Endpoint, ListenError, Limits, Notice, Operations, Principals, SERVICE, Shared, TlsError, TlsFiles, connection, tls};
+use super::notices::{Notice, Notices};
+use super::{Address, Endpoint, ListenError, Limits, Operations, Principals, SERVICE, Shared, TlsError, TlsFiles, connection, tls};
 
 /// Threads that move bytes. Operations have threads of their own: [`Limits::requests`].
 const IO_THREADS: usize = 2;
@@ -42,8 +42,6 @@ pub struct Settings {
     pub principals: Principals,
     /// What answers requests.
     pub operations: Arc<dyn Operations>,
-    /// Takes what the operator should read, a line at a time.
-    pub tell: Box<dyn Fn(&str) + Send + Sync>,
 }
 
 /// Why the service does not run.
@@ -107,7 +105,7 @@ impl Server {
             scope: Scope { region: settings.region, service: SERVICE.to_owned() },
             limits,
             turns: Arc::new(Semaphore::new(limits.requests)),
-            notices: Notices::new(settings.tell),
+            notices: Notices::default(),
             closing: closes,
         });
         let context = runtime.enter();

@@ -260,5 +260,3 @@ fn limits(path: &Path, entry: &LimitsEntry) -> Result<Limits, ConfigError> {
     })
 }
 
-#[cfg(test)]
-mod tests;

@@ -1,6 +1,5 @@
 //! Principals: entries of the configuration, and new ones.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use base64ct::{Base64, Encoding};
