@@ -13,7 +13,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub(crate) use self::attestation::{AttestCommand, Bytes, PkiCommand, PkiInitArgs, Time, VerifyArgs};
+pub(crate) use self::attestation::{
+    AttestCommand, Bytes, ExpectedPcr, PkiCommand, PkiInitArgs, Time, VerifyArgs,
+};
 pub(crate) use self::build::{BuildArgs, Compress};
 pub(crate) use self::image::{
     EifCommand, EifDescribeArgs, EifDiffArgs, EifExtractArgs, EifFilesArgs, EifMeasureArgs, EifSignArgs,
@@ -37,7 +39,7 @@ Environment:
   ENCLAVE_CONFIG     host configuration   [/etc/enclave/enclave.toml]
 
 Exit status: 0; 1 with a message that names the cause and the next step; 2 if the command line is wrong.
-`enclave wait` exits as the application did.";
+`enclave wait` exits as the application did, `enclave attest verify` by the kind of refusal (its help says which).";
 
 /// Run, measure and attest enclaves on any Linux host with KVM.
 #[derive(Debug, Parser)]

@@ -12,6 +12,8 @@ use thiserror::Error;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
+use crate::curve::Curve;
+
 /// Bytes of an AES-256 key: the material of [`KeySpec::SymmetricDefault`].
 pub const SYMMETRIC_LEN: usize = 32;
 
@@ -145,17 +147,83 @@ pub struct KeyMetadata {
     pub state: KeyState,
 }
 
+impl KeySpec {
+    /// The name on the wire.
+    #[must_use]
+    pub const fn aws_name(self) -> &'static str {
+        match self {
+            Self::SymmetricDefault => "SYMMETRIC_DEFAULT",
+            Self::EccNistP256 => "ECC_NIST_P256",
+            Self::EccNistP384 => "ECC_NIST_P384",
+            Self::EccNistP521 => "ECC_NIST_P521",
+        }
+    }
+
+    /// The kind of this name; `None` for those of AWS that are not here, and for any other text.
+    #[must_use]
+    pub fn from_aws_name(name: &str) -> Option<Self> {
+        let all = [Self::SymmetricDefault, Self::EccNistP256, Self::EccNistP384, Self::EccNistP521];
+        all.into_iter().find(|spec| spec.aws_name() == name)
+    }
+
+    /// The curve of the key, if it is on one.
+    pub(crate) const fn curve(self) -> Option<Curve> {
+        match self {
+            Self::SymmetricDefault => None,
+            Self::EccNistP256 => Some(Curve::P256),
+            Self::EccNistP384 => Some(Curve::P384),
+            Self::EccNistP521 => Some(Curve::P521),
+        }
+    }
+}
+
+impl KeyUsage {
+    /// The name on the wire.
+    #[must_use]
+    pub const fn aws_name(self) -> &'static str {
+        match self {
+            Self::EncryptDecrypt => "ENCRYPT_DECRYPT",
+            Self::KeyAgreement => "KEY_AGREEMENT",
+        }
+    }
+}
+
+impl KeyState {
+    /// The name on the wire.
+    #[must_use]
+    pub const fn aws_name(self) -> &'static str {
+        match self {
+            Self::Enabled => "Enabled",
+            Self::Disabled => "Disabled",
+            Self::PendingDeletion { .. } => "PendingDeletion",
+        }
+    }
+}
+
 /// Makes the material of a new key: the 32 bytes of an AES key, or the private scalar of a curve, big-endian and in the curve's full
 /// width (32, 48 or 66 bytes).
 ///
 /// # Errors
 /// [`RandomnessError`] if the generator fails.
-pub fn generate_material<R: TryCryptoRng>(
+pub fn generate_material<R: TryCryptoRng + ?Sized>(
     spec: KeySpec,
     rng: &mut R,
 ) -> Result<Zeroizing<Vec<u8>>, RandomnessError> {
-    let _ = spec;
-    let mut material = Zeroizing::new(vec![0; SYMMETRIC_LEN]);
-    rng.try_fill_bytes(&mut material).map_err(|_| RandomnessError)?;
-    Ok(material)
+    match spec.curve() {
+        Some(curve) => curve.generate(rng),
+        None => random_bytes(SYMMETRIC_LEN, rng),
+    }
+}
+
+/// So many random bytes.
+///
+/// # Errors
+/// [`RandomnessError`] if the generator fails.
+pub fn random_bytes<R: TryCryptoRng + ?Sized>(
+    length: usize,
+    rng: &mut R,
+) -> Result<Zeroizing<Vec<u8>>, RandomnessError> {
+    let mut bytes = Zeroizing::new(vec![0; length]);
+    rng.try_fill_bytes(&mut bytes).map_err(|_| RandomnessError)?;
+    Ok(bytes)
 }

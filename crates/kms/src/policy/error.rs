@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-/// A policy that is not put: where, what is wrong, what to write instead. Answered to callers as MalformedPolicyDocumentException.
+/// A policy that is not put: where, what is wrong, what to write instead. Callers get it as MalformedPolicyDocumentException.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{position}: {problem}")]
 pub struct PolicyError {
@@ -14,5 +14,11 @@ impl PolicyError {
     /// The position is a path into the policy, such as `Statement[0].Action`, or a line and a column.
     pub(super) fn new(position: impl Into<String>, problem: impl Into<String>) -> Self {
         Self { position: position.into(), problem: problem.into() }
+    }
+
+    /// Where in the policy: a path such as `Statement[0].Action`, or a line and a column.
+    #[must_use]
+    pub fn position(&self) -> &str {
+        &self.position
     }
 }

@@ -7,15 +7,24 @@
 //! Specification: AWS IAM user guide, "IAM JSON policy elements reference", "Policy evaluation logic"; AWS KMS developer guide,
 //! "Key policies in AWS KMS", "Condition keys for AWS KMS", "AWS KMS condition keys for AWS Nitro Enclaves".
 
+mod action;
+mod arn;
+mod condition;
 mod decide;
 mod decision;
 mod document;
 mod error;
+mod json;
 pub mod lint;
+mod parse;
+mod pattern;
+mod principals;
 mod request;
+mod text;
 
 pub use self::decide::{check_lockout, decide};
-pub use self::decision::{Decision, StatementReport};
+pub use self::decision::{Decision, MAX_LINES, MAX_REASON, Mismatch, Outcome, Source, StatementReport};
 pub use self::document::{Effect, IdentityPolicy, Policy, default_key_policy};
 pub use self::error::PolicyError;
+pub use self::parse::{MAX_CONDITIONS, MAX_POLICY_BYTES, MAX_STATEMENTS, MAX_VALUES};
 pub use self::request::{Attestation, Request};
