@@ -3,6 +3,7 @@
 
 mod attest;
 mod build;
+mod build_kms;
 mod build_sources;
 mod bzimage;
 mod diff;
