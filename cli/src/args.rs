@@ -17,7 +17,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub(crate) use self::attestation::{
     AttestCommand, Bytes, ExpectedPcr, PkiCommand, PkiInitArgs, Time, VerifyArgs,
 };
-pub(crate) use self::build::{BuildArgs, Compress};
+pub(crate) use self::build::{BuildArgs, Compress, KmsHelperArgs};
 pub(crate) use self::image::{
     EifCommand, EifDescribeArgs, EifDiffArgs, EifExtractArgs, EifFilesArgs, EifMeasureArgs, EifSignArgs,
     EifVerifyArgs,

@@ -118,6 +118,9 @@ pub(crate) struct BuildArgs {
     #[arg(long, value_name = "USER[:GROUP]")]
     pub(crate) user: Option<String>,
 
+    #[command(flatten)]
+    pub(crate) kms: KmsHelperArgs,
+
     /// The application and its arguments, as paths inside the image; in place of the container image's ENTRYPOINT and CMD
     #[arg(last = true, value_name = "CMD")]
     pub(crate) command: Vec<String>,
@@ -155,10 +158,37 @@ impl BuildArgs {
             environment: Vec::new(),
             workdir: None,
             user: None,
+            kms: KmsHelperArgs::default(),
             command: Vec::new(),
             format: OutputArgs { format: Format::Json },
         }
     }
+}
+
+/// The helper that gives an application its secrets.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Key service")]
+pub(crate) struct KmsHelperArgs {
+    /// Add a helper that any AWS SDK in the image gets its secrets by, from this key service: such as
+    /// https://kms.eu-central-1.amazonaws.com
+    #[arg(long, value_name = "URL", value_parser = kms_endpoint)]
+    pub(crate) kms_endpoint: Option<String>,
+
+    /// The host's vsock port that leads to the key service [default: 8000]
+    #[arg(long, value_name = "PORT", requires = "kms_endpoint", value_parser = clap::value_parser!(u32).range(1..i64::from(u32::MAX)))]
+    pub(crate) kms_port: Option<u32>,
+
+    /// Root certificates for the key service's TLS [default: the CA bundle in the image]
+    #[arg(long, value_name = "PEM", requires = "kms_endpoint")]
+    pub(crate) kms_ca: Option<PathBuf>,
+
+    /// The host's vsock port that gives credentials [default: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY of the environment are used]
+    #[arg(long, value_name = "PORT", requires = "kms_endpoint", value_parser = clap::value_parser!(u32).range(1..i64::from(u32::MAX)))]
+    pub(crate) kms_credentials_port: Option<u32>,
+
+    /// The region of the key service [default: what the application's SDK is set to]
+    #[arg(long, value_name = "REGION", requires = "kms_endpoint")]
+    pub(crate) kms_region: Option<String>,
 }
 
 /// How ramdisks are stored.
@@ -186,4 +216,17 @@ fn environment_variable(text: &str) -> Result<String, String> {
         Some((name, value)) if !name.is_empty() && !value.contains('\n') => Ok(text.to_owned()),
         _ => Err("write NAME=VALUE on one line".to_owned()),
     }
+}
+
+/// The helper reads it more closely; what can be seen to be wrong shall not wait until the enclave boots.
+fn kms_endpoint(text: &str) -> Result<String, String> {
+    let host = text.strip_prefix("https://").ok_or(
+        "TLS must end in the enclave, or the host could read what is sent: write https://HOST or https://HOST:PORT",
+    )?;
+    let host = host.strip_suffix('/').unwrap_or(host);
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte);
+    if host.is_empty() || !host.bytes().all(allowed) {
+        return Err("write https://HOST or https://HOST:PORT, without a path".to_owned());
+    }
+    Ok(text.to_owned())
 }

@@ -2,6 +2,7 @@
 
 mod failure;
 mod fetch;
+mod kms;
 mod progress;
 mod report;
 mod source;
@@ -19,10 +20,11 @@ use image::compress::Compression;
 use image::limits::Limits;
 use image::ramdisk::BootFiles;
 use image::root::Reading;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use self::failure::build_failure;
 pub(crate) use self::fetch::Fetched;
+use self::kms::KmsHelper;
 use self::progress::Display;
 pub(crate) use self::report::Built;
 use self::source::Source;
@@ -44,6 +46,7 @@ pub(crate) fn build(args: &BuildArgs) -> Result<()> {
 /// Everything of an image but its application.
 pub(crate) struct Prepared {
     boot: Boot,
+    kms_helper: Option<KmsHelper>,
     custom_metadata: Value,
     build_time: SystemTime,
     signer: Option<Signer>,
@@ -73,6 +76,7 @@ pub(crate) fn prepare(args: &BuildArgs) -> Result<Prepared> {
             _ => None,
         },
         boot: Boot::choose(args)?,
+        kms_helper: KmsHelper::choose(&args.kms)?,
     })
 }
 
@@ -84,13 +88,14 @@ pub(crate) fn make(args: &BuildArgs, prepared: Prepared, fetched: Option<&Fetche
     let limits = Limits { unpacked: source::max_unpacked(args), ..Limits::default() };
     let source = source::open(args, &limits, fetched)?;
     let foreign_init = prepared.boot.foreign_init;
-    let plan = plan(args, &source, prepared, limits);
+    let note = prepared.kms_helper.as_ref().map(|helper| helper.note.clone());
+    let plan = plan(args, &source, prepared, limits)?;
     let report = builder::build(&plan, &mut Display::new().steps()).map_err(|error| build_failure(&error))?;
     if foreign_init {
         warn_about_init(&plan, &report);
     }
     let reproducible = if args.check { Some(check(&plan)?) } else { None };
-    Ok(Built::new(&report, &plan, source.facts, reproducible))
+    Ok(Built::new(&report, &plan, source.facts, note, reproducible))
 }
 
 /// Builds again and compares. `true`, or a failure that says where the images differ.
@@ -147,12 +152,17 @@ impl Boot {
     }
 }
 
-fn plan(args: &BuildArgs, source: &Source, prepared: Prepared, limits: Limits) -> BuildPlan {
-    let Prepared { boot, custom_metadata, build_time, signer } = prepared;
+fn plan(args: &BuildArgs, source: &Source, prepared: Prepared, limits: Limits) -> Result<BuildPlan> {
+    let Prepared { boot, kms_helper, custom_metadata, build_time, signer } = prepared;
+    let mut application = source.application.clone();
+    if let Some(helper) = &kms_helper {
+        helper.wrap(&mut application)?;
+    }
+    let notes = kms_helper.iter().map(|helper| (kms::NOTE, json!(helper.note))).collect();
     let name =
         args.name.clone().or_else(|| source.name.clone()).unwrap_or_else(|| default_name(&args.output));
     let version = args.version.clone().or_else(|| source.version.clone());
-    BuildPlan {
+    Ok(BuildPlan {
         kernel: boot.kernel.file.clone(),
         kernel_version: boot.kernel_version.clone().or_else(|| boot.kernel.version.clone()),
         operating_system: boot.operating_system.clone(),
@@ -170,15 +180,17 @@ fn plan(args: &BuildArgs, source: &Source, prepared: Prepared, limits: Limits) -
             Compress::Zstd => Compression::Zstd,
             Compress::Gzip => Compression::Gzip,
         },
-        application: source.application.clone(),
+        application,
+        additions: kms_helper.map(|helper| helper.additions).unwrap_or_default(),
         name,
         version: version.unwrap_or_else(|| DEFAULT_VERSION.to_owned()),
         docker_info: source.docker_info.clone(),
         custom_metadata,
+        notes,
         build_time,
         signer: signer.map(Rc::new),
         output: args.output.clone(),
-    }
+    })
 }
 
 /// AWS's init ignores what it does not know: better to hear it now than to find out in the enclave.

@@ -39,7 +39,7 @@ fn image() -> Image {
     }
 }
 
-fn layout() -> Layout {
+pub(crate) fn layout() -> Layout {
     let mut layout = Layout::new();
     let descriptor = layout.image(&image(), "application/vnd.oci.image.layer.v1.tar+gzip", gzip);
     layout.add(described(descriptor, Some("amd64"), Some("team/app:1.2")));

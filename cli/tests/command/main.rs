@@ -4,6 +4,7 @@
 mod attest;
 mod attest_policy;
 mod build;
+mod build_kms;
 mod build_sources;
 mod bzimage;
 mod diff;

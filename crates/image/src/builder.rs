@@ -22,7 +22,7 @@ use crate::error::BuildError;
 use crate::kernel::Kernel;
 use crate::layer::blob::temporary_folder;
 use crate::output::Output;
-use crate::ramdisk::{self, Application, BootFiles};
+use crate::ramdisk::{self, Addition, Application, BootFiles};
 use crate::root::{Reading, Root, check_unchanged};
 
 /// The kernel's command line unless another is given. `reboot=k`: a reboot, with which init ends, is a keyboard
@@ -63,6 +63,8 @@ pub struct BuildPlan {
     pub compression: Compression,
     /// What runs in it.
     pub application: Application,
+    /// What the builder adds to the root file system.
+    pub additions: Vec<Addition>,
     /// Name in the metadata.
     pub name: String,
     /// Version in the metadata.
@@ -71,6 +73,8 @@ pub struct BuildPlan {
     pub docker_info: Value,
     /// What the user wants in the metadata; null for nothing.
     pub custom_metadata: Value,
+    /// What is noted beside it, by key, unless the user has put something else there.
+    pub notes: Vec<(&'static str, Value)>,
     /// The date in the metadata, the only one in the image: [`build_time`]. It is not measured.
     pub build_time: SystemTime,
     /// Who signs it; nobody if not given.
@@ -100,10 +104,12 @@ impl BuildPlan {
             reading: Reading::default(),
             compression: Compression::default(),
             application,
+            additions: Vec::new(),
             name: String::new(),
             version: String::new(),
             docker_info: Value::Null,
             custom_metadata: Value::Null,
+            notes: Vec::new(),
             build_time: DEFAULT_BUILD_TIME,
             signer: None,
             output,
@@ -217,6 +223,7 @@ fn write(
     let mut application = Archive::default();
     let temporary = temporary_folder(folder_of(&plan.output));
     plan.root.fill(&mut application, &plan.reading, &temporary, progress)?;
+    ramdisk::add(&mut application, &plan.additions)?;
     ramdisk::complete(&mut application, &plan.application)?;
 
     let mut writer = Writer::new(output, Header { flags: kernel.flags(), ..Header::default() })?;
@@ -287,15 +294,21 @@ fn metadata(plan: &BuildPlan, kernel_version: Option<&str>) -> Result<Metadata, 
     })
 }
 
-/// The user's metadata, with the kernel's origin beside it unless the user has put something else there.
+/// The user's metadata, with the kernel's origin and other notes beside it unless the user has put something else there.
 fn custom_metadata(plan: &BuildPlan) -> Result<Value, BuildError> {
-    let Some(origin) = &plan.kernel_origin else { return Ok(plan.custom_metadata.clone()) };
+    let origin = plan.kernel_origin.iter().map(|origin| (KERNEL_ORIGIN, origin));
+    let mut notes = origin.chain(plan.notes.iter().map(|(key, note)| (*key, note))).peekable();
+    if notes.peek().is_none() {
+        return Ok(plan.custom_metadata.clone());
+    }
     let mut custom = match &plan.custom_metadata {
         Value::Null => serde_json::Map::new(),
         Value::Object(custom) => custom.clone(),
         _ => return Err(BuildError::CustomMetadata),
     };
-    custom.entry(KERNEL_ORIGIN).or_insert_with(|| origin.clone());
+    for (key, note) in notes {
+        custom.entry(key).or_insert_with(|| note.clone());
+    }
     Ok(Value::Object(custom))
 }
 

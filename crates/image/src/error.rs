@@ -12,6 +12,7 @@ use crate::container::ContainerError;
 use crate::file_error::{FileError, file};
 use crate::kernel::Architecture;
 use crate::layer::LayerError;
+use crate::ramdisk::RESERVED_FOLDER;
 
 /// Why an image cannot be built.
 #[derive(Debug, Error)]
@@ -61,6 +62,11 @@ pub enum BuildError {
     /// The archive of a root file system holds nothing.
     #[error("{} holds nothing; give a folder, or a tar archive of a root file system", .0.display())]
     EmptyRoot(PathBuf),
+    /// The folder for what the builder adds is taken.
+    #[error(
+        "the root file system has a /{RESERVED_FOLDER} of its own, where the builder puts the helper; rename it, or build without the helper"
+    )]
+    Reserved,
     /// The application cannot start where it is to.
     #[error("the working directory {folder:?} cannot be made: {why}")]
     WorkingDirectory {

@@ -7,6 +7,7 @@
 //! | | `nsm.ko` | a module that AWS's init loads, if given |
 //! | | `modules/`, `modules/order` | modules that our init loads in that order, if given |
 //! | application | `rootfs/` | the root folder, and the folders that init mounts on |
+//! | | `rootfs/.enclave/` | what the builder adds to the root folder, if anything |
 //! | | `cmd`, `env` | command and environment, one entry a line |
 //! | | `workdir`, `user` | where and as whom it starts, if given |
 //! | | `xattrs` | extended attributes of files, if there are any: [`crate::attributes`] |
@@ -24,6 +25,20 @@ use crate::tree::Tree;
 
 /// Folders that init mounts on: they must exist in every root file system.
 const MOUNT_POINTS: [&str; 6] = ["dev", "proc", "run", "sys", "tmp", "var"];
+
+/// The folder of the application's root file system that is the builder's own.
+pub const RESERVED_FOLDER: &str = ".enclave";
+
+/// A file that the builder adds to [`RESERVED_FOLDER`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Addition {
+    /// Its name there.
+    pub name: String,
+    /// Its content.
+    pub bytes: Vec<u8>,
+    /// Its mode.
+    pub permissions: u32,
+}
 
 /// What the boot ramdisk is made of.
 #[derive(Debug, Clone, Default)]
@@ -86,6 +101,25 @@ fn module_name(path: &Path) -> Result<&str, BuildError> {
         text: path.display().to_string(),
         why: "its name must be text on one line, and not \"order\"",
     })
+}
+
+/// Puts the builder's own files into the root file system.
+///
+/// # Errors
+/// If something is in their folder's place already.
+pub(crate) fn add(archive: &mut Archive, additions: &[Addition]) -> Result<(), BuildError> {
+    if additions.is_empty() {
+        return Ok(());
+    }
+    let folder = format!("{ROOT}/{RESERVED_FOLDER}");
+    if archive.get(folder.as_bytes()).is_some() {
+        return Err(BuildError::Reserved);
+    }
+    archive.directory(&folder)?;
+    for addition in additions {
+        archive.file(&format!("{folder}/{}", addition.name), addition.bytes.clone(), addition.permissions)?;
+    }
+    Ok(())
 }
 
 /// Completes the application's ramdisk, which holds the root file system already.

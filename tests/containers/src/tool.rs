@@ -32,6 +32,12 @@ pub fn python_root() -> PathBuf {
     debian_tree("python")
 }
 
+/// The same with boto3, the AWS SDK for Python, in its usual place.
+#[must_use]
+pub fn boto3_root() -> PathBuf {
+    debian_tree("boto3")
+}
+
 /// A folder of unpacked Debian packages, from `tools/debian-tree`, which says what there is.
 pub(crate) fn debian_tree(name: &str) -> PathBuf {
     let tool = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tools/debian-tree");

@@ -5,6 +5,7 @@ use image::builder::{BuildPlan, Report};
 use serde::Serialize;
 
 use super::super::eif::add_measurements;
+use super::kms::Note;
 use super::source::Facts;
 use crate::output::{Fields, printable};
 
@@ -23,13 +24,22 @@ pub(crate) struct Built {
     unpacked_ramdisk_bytes: u64,
     build_time: String,
     source: Facts,
+    /// What was added for the key service, as in the image's metadata.
+    #[serde(rename = "KMSHelper", skip_serializing_if = "Option::is_none")]
+    kms_helper: Option<Note>,
     /// Whether a second build gave the same bytes, if there was one.
     #[serde(skip_serializing_if = "Option::is_none")]
     reproducible: Option<bool>,
 }
 
 impl Built {
-    pub(super) fn new(report: &Report, plan: &BuildPlan, source: Facts, reproducible: Option<bool>) -> Self {
+    pub(super) fn new(
+        report: &Report,
+        plan: &BuildPlan,
+        source: Facts,
+        kms_helper: Option<Note>,
+        reproducible: Option<bool>,
+    ) -> Self {
         let build = &report.metadata.build_metadata;
         Self {
             measurements: MeasurementReport(report.measurements.clone()),
@@ -42,6 +52,7 @@ impl Built {
             unpacked_ramdisk_bytes: report.boot.unpacked.saturating_add(report.application.unpacked),
             build_time: build.build_time.clone(),
             source,
+            kms_helper,
             reproducible,
         }
     }
@@ -69,6 +80,11 @@ impl Built {
             if let Some(fact) = fact {
                 fields.add(label, printable(fact));
             }
+        }
+        if let Some(helper) = &self.kms_helper {
+            let Note { program, endpoint, vsock_port, .. } = helper;
+            let way = format_args!("{program} asks {endpoint} by the host's vsock port {vsock_port}");
+            fields.add("Key service", way);
         }
         fields.add("Build time", &self.build_time);
         if self.reproducible == Some(true) {

@@ -1,0 +1,118 @@
+//! The application: started with the endpoint in its environment, sent the signals that come here, and ended with.
+
+use std::ffi::OsString;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{ExitCode, ExitStatus};
+
+use kms_client::proxy::CREDENTIALS_PATH;
+use rustix::process::{Pid, Signal, kill_process};
+use thiserror::Error;
+use tokio::process::Command;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+/// Exit status when the helper fails, as of env(1) and docker-run(1); 126 and 127 are theirs too.
+pub(crate) const FAILED: u8 = 125;
+/// Exit status when the application is there and cannot be run.
+const CANNOT_RUN: u8 = 126;
+/// Exit status when the application is not there.
+const NOT_FOUND: u8 = 127;
+/// Exit status of an application that a signal ended, beside the signal's number.
+const BY_SIGNAL: i32 = 128;
+
+/// Signals that are the application's, not the helper's.
+const FORWARDED: [Signal; 7] =
+    [Signal::HUP, Signal::INT, Signal::QUIT, Signal::USR1, Signal::USR2, Signal::TERM, Signal::WINCH];
+
+/// Why the application did not run.
+#[derive(Debug, Error)]
+pub(crate) enum ApplicationError {
+    /// It could not be waited for.
+    #[error("lost track of the application: {0}")]
+    Lost(#[source] io::Error),
+    /// Signals cannot be received.
+    #[error("cannot receive signals: {0}")]
+    Signals(#[source] io::Error),
+}
+
+/// The application to be started.
+#[derive(Debug)]
+pub(crate) struct Application {
+    program: OsString,
+    command: Command,
+}
+
+impl Application {
+    /// This program with these arguments.
+    pub(crate) fn new(words: &[OsString]) -> Self {
+        let program = words.first().cloned().unwrap_or_default();
+        let mut command = Command::new(&program);
+        command.args(words.iter().skip(1));
+        Self { program, command }
+    }
+
+    /// Points SDKs to the local endpoint, and for their credentials too.
+    pub(crate) fn set_endpoints(&mut self, address: SocketAddr, credentials: bool) {
+        self.set_unless_set("AWS_ENDPOINT_URL_KMS", &format!("http://{address}"));
+        if credentials {
+            let url = format!("http://{address}{CREDENTIALS_PATH}");
+            self.set_unless_set("AWS_CONTAINER_CREDENTIALS_FULL_URI", &url);
+        }
+    }
+
+    /// Says the region to SDKs: they read one of two variables.
+    pub(crate) fn set_region(&mut self, region: &str) {
+        self.set_unless_set("AWS_REGION", region);
+        self.set_unless_set("AWS_DEFAULT_REGION", region);
+    }
+
+    fn set_unless_set(&mut self, name: &str, value: &str) {
+        if std::env::var_os(name).is_none() {
+            self.command.env(name, value);
+        }
+    }
+
+    /// Runs it to its end, and ends as it does.
+    pub(crate) async fn run(mut self) -> Result<ExitCode, ApplicationError> {
+        // Before it starts, so that no signal is lost.
+        let mut signals = forwarded().map_err(ApplicationError::Signals)?;
+        let mut child = match self.command.spawn() {
+            Ok(child) => child,
+            Err(error) => {
+                eprintln!("enclave-kms-proxy: cannot run {:?}: {error}", self.program);
+                let missing = error.kind() == io::ErrorKind::NotFound;
+                return Ok(ExitCode::from(if missing { NOT_FOUND } else { CANNOT_RUN }));
+            }
+        };
+        let pid = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+        loop {
+            tokio::select! {
+                ended = child.wait() => return Ok(code(ended.map_err(ApplicationError::Lost)?)),
+                Some(signal) = signals.recv() => {
+                    // It may have ended just now: its end is what comes next.
+                    let _ = pid.map(|pid| kill_process(pid, signal));
+                }
+            }
+        }
+    }
+}
+
+/// The signals as they come.
+fn forwarded() -> io::Result<mpsc::Receiver<Signal>> {
+    let (sender, receiver) = mpsc::channel(FORWARDED.len());
+    for kind in FORWARDED {
+        let mut arrivals = signal(SignalKind::from_raw(kind.as_raw()))?;
+        let sender = sender.clone();
+        tokio::spawn(
+            async move { while arrivals.recv().await.is_some() && sender.send(kind).await.is_ok() {} },
+        );
+    }
+    Ok(receiver)
+}
+
+fn code(status: ExitStatus) -> ExitCode {
+    let code = status.code().or_else(|| status.signal()?.checked_add(BY_SIGNAL));
+    ExitCode::from(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(FAILED))
+}

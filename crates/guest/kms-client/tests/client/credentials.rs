@@ -1,0 +1,204 @@
+//! Credentials: what the host gives, how long it is kept, and how programs get it.
+
+use std::io::Write;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime};
+
+use jiff::Timestamp;
+use kms_client::credentials::{CredentialsError, Issued, MAX_ANSWER, Source, parse, served};
+use kms_client::route::Route;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::support::sdk::{get, post, signed_by};
+use crate::support::service::{Service, http};
+use crate::support::{Local, keys, runtime};
+
+/// A host's program that answers each connection with what a test says, and counts them.
+struct Host {
+    folder: TempDir,
+    asked: Arc<AtomicUsize>,
+}
+
+impl Host {
+    fn answering(answer: impl Fn(usize) -> Vec<u8> + Send + 'static) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let asked = Arc::new(AtomicUsize::new(0));
+        let (listener, count) =
+            (UnixListener::bind(folder.path().join("socket")).unwrap(), Arc::clone(&asked));
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let number = count.fetch_add(1, Ordering::SeqCst);
+                // Who is refused early does not read to the end.
+                let _ = stream.unwrap().write_all(&answer(number));
+            }
+        });
+        Self { folder, asked }
+    }
+
+    fn source(&self) -> Source {
+        source(&self.folder.path().join("socket"))
+    }
+
+    fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
+    }
+}
+
+fn source(path: &Path) -> Source {
+    Source::host(Route::Unix(path.to_owned()))
+}
+
+fn current(source: &Source) -> Result<Issued, CredentialsError> {
+    runtime().block_on(source.current())
+}
+
+/// What the AWS CLI's `export-credentials` writes, good for so long.
+fn exported(id: &str, good_for: Duration) -> Vec<u8> {
+    let end = Timestamp::try_from(SystemTime::now() + good_for).unwrap();
+    let json = json!({
+        "Version": 1, "AccessKeyId": id, "SecretAccessKey": "secret", "SessionToken": "token", "Expiration": end.to_string(),
+    });
+    json.to_string().into_bytes()
+}
+
+#[test]
+fn both_of_awss_forms_are_read() {
+    let process = r#"{"Version":1,"AccessKeyId":"A","SecretAccessKey":"s","SessionToken":"t","Expiration":"2030-01-02T03:04:05+00:00"}"#;
+    let container = r#"{"RoleArn":"r","AccessKeyId":"A","SecretAccessKey":"s","Token":"t","Expiration":"2030-01-02T03:04:05Z"}"#;
+    for text in [process, container] {
+        let issued = parse(text.as_bytes()).unwrap();
+        assert_eq!(issued.keys.access_key_id, "A");
+        assert_eq!(*issued.keys.secret_access_key, "s");
+        assert_eq!(issued.keys.session_token.as_deref(), Some("t"));
+        assert_eq!(issued.expiration, Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1_893_553_445)));
+    }
+    let lasting = parse(br#"{"Version":1,"AccessKeyId":"A","SecretAccessKey":"s"}"#).unwrap();
+    assert_eq!((lasting.expiration, lasting.keys.session_token), (None, None));
+}
+
+#[test]
+fn what_are_no_credentials_is_refused_without_repeating_it() {
+    for (text, words) in [
+        ("", "no JSON"),
+        ("An error occurred (ExpiredToken)", "no JSON"),
+        ("[]", "a JSON object"),
+        (r#"{"AccessKeyId":"A"}"#, "SecretAccessKey"),
+        (r#"{"AccessKeyId":"A","SecretAccessKey":5550155}"#, "texts"),
+        (r#"{"AccessKeyId":"","SecretAccessKey":"hidden"}"#, "empty"),
+        (r#"{"AccessKeyId":"A","SecretAccessKey":""}"#, "empty"),
+        (r#"{"Version":2,"AccessKeyId":"A","SecretAccessKey":"hidden"}"#, "Version"),
+        (r#"{"AccessKeyId":"A","SecretAccessKey":"hidden","Expiration":"soon"}"#, "Expiration"),
+        (r#"{"AccessKeyId":"A","SecretAccessKey":"hidden"} and more"#, "no JSON"),
+    ] {
+        let why = parse(text.as_bytes()).unwrap_err();
+        assert!(why.contains(words), "{text}: {why}");
+        assert!(!why.contains("hidden") && !why.contains("5550155"), "{why}");
+    }
+}
+
+#[test]
+fn nobody_there_is_said_with_what_mends_it() {
+    let error = current(&source(Path::new("/nowhere/socket"))).unwrap_err().to_string();
+    assert!(
+        error.contains("/nowhere/socket") && error.contains("aws configure export-credentials"),
+        "{error}"
+    );
+}
+
+#[test]
+fn credentials_that_have_expired_are_refused() {
+    let host = Host::answering(|_| {
+        br#"{"AccessKeyId":"A","SecretAccessKey":"s","Expiration":"2020-01-01T00:00:00Z"}"#.to_vec()
+    });
+    assert!(matches!(current(&host.source()), Err(CredentialsError::Expired(_))));
+}
+
+#[test]
+fn the_longest_answer_is_read_and_one_byte_more_refused() {
+    let padded = |length: usize| {
+        let mut text = exported("A", Duration::from_secs(3600));
+        text.resize(length, b' ');
+        text
+    };
+    let host = Host::answering(move |_| padded(MAX_ANSWER));
+    assert_eq!(current(&host.source()).unwrap().keys.access_key_id, "A");
+    let host = Host::answering(move |_| padded(MAX_ANSWER + 1));
+    let error = current(&host.source()).unwrap_err().to_string();
+    assert!(error.contains("longer than 65536 bytes"), "{error}");
+}
+
+#[test]
+fn the_host_is_asked_once_while_they_are_good() {
+    let host = Host::answering(|number| exported(&format!("A{number}"), Duration::from_secs(3600)));
+    let source = host.source();
+    assert_eq!(current(&source).unwrap().keys.access_key_id, "A0");
+    assert_eq!(current(&source).unwrap().keys.access_key_id, "A0");
+    assert_eq!(host.asked(), 1);
+}
+
+#[test]
+fn the_host_is_asked_again_before_they_expire_and_the_old_ones_stay_known() {
+    // The first are good for less than the margin.
+    let host = Host::answering(|number| {
+        exported(&format!("A{number}"), Duration::from_secs(60 + 3600 * number as u64))
+    });
+    let source = host.source();
+    assert_eq!(current(&source).unwrap().keys.access_key_id, "A0");
+    assert_eq!(current(&source).unwrap().keys.access_key_id, "A1");
+    assert_eq!(host.asked(), 2);
+    let runtime = runtime();
+    assert!(runtime.block_on(source.knows("A0")) && runtime.block_on(source.knows("A1")));
+    assert!(!runtime.block_on(source.knows("A2")));
+}
+
+#[test]
+fn credentials_about_to_expire_are_used_while_the_host_is_away() {
+    let host = Host::answering(|_| exported("A0", Duration::from_secs(60)));
+    let source = host.source();
+    assert_eq!(current(&source).unwrap().keys.access_key_id, "A0");
+    std::fs::remove_file(host.folder.path().join("socket")).unwrap();
+    assert_eq!(current(&source).unwrap().keys.access_key_id, "A0");
+}
+
+#[test]
+fn an_sdk_finds_the_hosts_credentials_and_signs_with_them() {
+    let service = Service::answering(|_| http("200 OK", "{}"));
+    let host = Host::answering(|_| exported("AHOST", Duration::from_secs(3600)));
+    let local = Local::with(&service, host.source(), None);
+    let unknown = signed_by("AHOST", "kms", local.address, "Encrypt", b"{}");
+    post(local.address, &unknown, b"{}").refused(400, "UnrecognizedClientException", "AHOST");
+    let answer = get(local.address, "/credentials");
+    assert!(answer.head.contains("cache-control: no-store"), "{answer:?}");
+    let found = answer.json();
+    assert_eq!(
+        (&found["AccessKeyId"], &found["SecretAccessKey"], &found["Token"]),
+        (&"AHOST".into(), &"secret".into(), &"token".into())
+    );
+    assert!(found["Expiration"].as_str().unwrap().ends_with('Z'));
+    assert_eq!(post(local.address, &unknown, b"{}").status, 200);
+    assert_eq!(service.received().header("x-amz-security-token"), "token");
+}
+
+#[test]
+fn no_credentials_are_an_error_in_awss_form() {
+    let service = Service::answering(|_| http("200 OK", "{}"));
+    let host = Host::answering(|_| b"no".to_vec());
+    let local = Local::with(&service, host.source(), None);
+    get(local.address, "/credentials").refused(503, "KMSInternalException", "no credentials");
+    service.received_nothing();
+}
+
+#[test]
+fn lasting_credentials_are_served_with_a_date_and_an_empty_token() {
+    // SDKs insist on both members.
+    let issued = Issued { keys: keys("A"), expiration: None };
+    let json: Value = serde_json::from_slice(&served(&issued, SystemTime::UNIX_EPOCH)).unwrap();
+    assert_eq!(
+        json,
+        json!({ "AccessKeyId": "A", "SecretAccessKey": "secret of A", "Token": "", "Expiration": "1970-01-01T01:00:00Z" })
+    );
+}

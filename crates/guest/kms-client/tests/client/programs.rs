@@ -1,0 +1,85 @@
+//! The programs, run outside an enclave, where they must not go far.
+
+use std::process::{Command, Output};
+
+fn run(program: &str, words: &[&str], variables: &[(&str, &str)]) -> Output {
+    Command::new(program).args(words).env_clear().envs(variables.iter().copied()).output().unwrap()
+}
+
+#[track_caller]
+fn failed(output: &Output, status: i32, words: &[&str]) {
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(status), "{said}");
+    assert!(output.stdout.is_empty());
+    for word in words {
+        assert!(said.contains(word), "{said}");
+    }
+}
+
+const PROXY: &str = env!("CARGO_BIN_EXE_enclave-kms-proxy");
+const KMSTOOL: &str = env!("CARGO_BIN_EXE_kmstool-enclave-cli");
+const KEYS: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", "A"), ("AWS_SECRET_ACCESS_KEY", "s")];
+
+#[test]
+fn without_a_command_the_helper_starts_nothing() {
+    failed(&run(PROXY, &["--endpoint", "https://kms.test"], &KEYS), 125, &["CMD"]);
+}
+
+#[test]
+fn without_credentials_the_helper_starts_nothing() {
+    let words = ["--endpoint", "https://kms.test", "--", "/bin/echo", "started"];
+    failed(&run(PROXY, &words, &[]), 125, &["--credentials-port", "AWS_ACCESS_KEY_ID"]);
+}
+
+#[test]
+fn with_two_kinds_of_credentials_the_helper_starts_nothing() {
+    let words = ["--endpoint", "https://kms.test", "--credentials-port", "9", "--", "/bin/echo", "started"];
+    failed(&run(PROXY, &words, &KEYS), 125, &["leave out one"]);
+}
+
+#[test]
+fn without_tls_the_helper_starts_nothing() {
+    let words = ["--endpoint", "http://kms.test", "--", "/bin/echo", "started"];
+    failed(&run(PROXY, &words, &KEYS), 125, &["not https"]);
+}
+
+#[test]
+fn without_a_host_the_helper_names_the_port_and_starts_nothing() {
+    let words =
+        ["--endpoint", "https://kms.test", "--port", "4711", "--wait", "0", "--", "/bin/echo", "started"];
+    failed(&run(PROXY, &words, &KEYS), 125, &["the host's vsock port 4711", "start the key service"]);
+}
+
+#[test]
+fn kmstool_insists_on_awss_mandatory_options() {
+    let all = ["--aws-access-key-id", "A", "--aws-secret-access-key", "s", "--aws-session-token", "t"];
+    for option in 0..3 {
+        let mut words = vec!["genrandom", "--length", "8"];
+        words.extend(
+            all.chunks(2).enumerate().filter(|(index, _)| *index != option).flat_map(|(_, pair)| pair),
+        );
+        failed(&run(KMSTOOL, &words, &[]), 2, &[all[2 * option]]);
+    }
+}
+
+#[test]
+fn kmstool_takes_no_more_random_bytes_than_kms_gives() {
+    let words = |length: &'static str| {
+        [
+            "genrandom",
+            "--length",
+            length,
+            "--aws-access-key-id",
+            "A",
+            "--aws-secret-access-key",
+            "s",
+            "--aws-session-token",
+            "t",
+        ]
+    };
+    for length in ["0", "1025"] {
+        failed(&run(KMSTOOL, &words(length), &[]), 2, &["--length"]);
+    }
+    // The last one that is taken gets as far as there being no security module.
+    failed(&run(KMSTOOL, &words("1024"), &[]), 1, &["/dev/nsm"]);
+}

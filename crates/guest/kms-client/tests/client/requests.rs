@@ -1,0 +1,221 @@
+//! What programs ask the local endpoint, and what becomes of it.
+
+use std::io::Read;
+use std::net::TcpStream;
+use std::time::{Duration, SystemTime};
+
+use kms_client::proxy::limits::{MAX_BODY, MAX_CONNECTIONS};
+use kms_protocol::cms::Encoding;
+use kms_protocol::sigv4::{Authorization, Request, Scope};
+use serde_json::json;
+
+use crate::support::sdk::{ask, exchange, get, post, signed, signed_by};
+use crate::support::service::{Received, Service, http};
+use crate::support::{KEY, Local, keys};
+
+/// Checks the signature of a request as the service would, for this region.
+#[track_caller]
+fn check_signature(received: &Received, region: &str) {
+    let headers: Vec<(&str, &str)> =
+        received.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let request = Request { method: "POST", path: "/", query: "", headers: &headers, body: &received.body };
+    let authorization = Authorization::parse(received.header("authorization")).unwrap();
+    assert_eq!(authorization.access_key_id(), KEY);
+    let scope = Scope { region: region.to_owned(), service: "kms".to_owned() };
+    let (secret, skew) = (keys(KEY).secret_access_key, Duration::from_secs(60));
+    authorization.verify(&request, &secret, &scope, SystemTime::now(), skew).unwrap();
+    assert_eq!(received.header("host"), "kms.test");
+}
+
+fn sealing() -> Service {
+    Service::answering(|request| {
+        let sealed = request.sealed(b"secret", Encoding::Ber);
+        http("200 OK", json!({ "CiphertextForRecipient": sealed }).to_string())
+    })
+}
+
+fn echoing() -> Service {
+    Service::answering(|request| http("200 OK", &request.body))
+}
+
+#[test]
+fn a_recipient_is_added_and_the_rest_of_the_request_stays() {
+    let service = sealing();
+    let local = Local::new(&service);
+    let body = json!({ "CiphertextBlob": "AAAA", "EncryptionContext": { "a": "b" }, "GrantTokens": ["t"] });
+    assert_eq!(ask(local.address, "Decrypt", body.to_string()).status, 200);
+    let received = service.received();
+    check_signature(&received, "eu-central-1");
+    assert_eq!(received.header("x-amz-target"), "TrentService.Decrypt");
+    let mut sent = received.json();
+    assert!(sent.as_object_mut().unwrap().remove("Recipient").is_some());
+    assert_eq!(sent, body);
+}
+
+#[test]
+fn each_request_has_a_document_of_its_own() {
+    let service = sealing();
+    let local = Local::new(&service);
+    let document = || {
+        assert_eq!(ask(local.address, "GenerateRandom", r#"{"NumberOfBytes":32}"#).status, 200);
+        service.received().json()["Recipient"]["AttestationDocument"].clone()
+    };
+    assert_ne!(document(), document());
+}
+
+#[test]
+fn the_region_of_an_option_goes_before_that_of_the_signature() {
+    let service = sealing();
+    let source = kms_client::credentials::Source::Fixed(keys(KEY));
+    let local = Local::with(&service, source, Some("local-1"));
+    assert_eq!(ask(local.address, "Decrypt", "{}").status, 200);
+    check_signature(&service.received(), "local-1");
+}
+
+#[test]
+fn a_request_with_its_own_recipient_and_its_answer_are_left_alone() {
+    let answer = r#"{"CiphertextForRecipient":"AAAA",  "Plaintext":null}"#;
+    let service = Service::answering(move |_| http("200 OK", answer));
+    let local = Local::new(&service);
+    let body = r#"{"Recipient" : {"AttestationDocument":"AAAA"}, "CiphertextBlob":"BBBB"}"#;
+    let answered = ask(local.address, "Decrypt", body);
+    assert_eq!((answered.status, answered.body.as_slice()), (200, answer.as_bytes()));
+    let received = service.received();
+    assert_eq!(received.body, body.as_bytes());
+    check_signature(&received, "eu-central-1");
+}
+
+#[test]
+fn a_recipient_that_is_null_is_none() {
+    let service = sealing();
+    assert_eq!(ask(Local::new(&service).address, "Decrypt", r#"{"Recipient":null}"#).status, 200);
+    assert!(service.received().json()["Recipient"]["AttestationDocument"].is_string());
+}
+
+#[test]
+fn other_operations_are_passed_on_byte_by_byte() {
+    let service = echoing();
+    let local = Local::new(&service);
+    let body = r#"{ "KeyId" : "k",  "Plaintext":"AAAA" }"#;
+    let answered = ask(local.address, "Encrypt", body);
+    assert_eq!((answered.status, answered.body.as_slice()), (200, body.as_bytes()));
+    check_signature(&service.received(), "eu-central-1");
+}
+
+#[test]
+fn a_request_that_is_not_signed_goes_nowhere() {
+    let service = echoing();
+    let local = Local::new(&service);
+    let mut headers = signed(local.address, "Encrypt", b"{}");
+    headers.retain(|(name, _)| name != "authorization");
+    post(local.address, &headers, b"{}").refused(400, "MissingAuthenticationTokenException", "not signed");
+    headers.push(("authorization".to_owned(), "Basic YTpi".to_owned()));
+    assert_eq!(post(local.address, &headers, b"{}").status, 400);
+    service.received_nothing();
+}
+
+#[test]
+fn an_access_key_of_somebody_else_goes_nowhere() {
+    let service = echoing();
+    let local = Local::new(&service);
+    let headers = signed_by("AKIAOTHER", "kms", local.address, "Encrypt", b"{}");
+    post(local.address, &headers, b"{}").refused(400, "UnrecognizedClientException", "AKIAOTHER");
+    service.received_nothing();
+}
+
+#[test]
+fn a_signature_for_another_service_goes_nowhere() {
+    let service = echoing();
+    let local = Local::new(&service);
+    let headers = signed_by(KEY, "s3", local.address, "Encrypt", b"{}");
+    post(local.address, &headers, b"{}").refused(400, "InvalidSignatureException", "another service");
+    service.received_nothing();
+}
+
+#[test]
+fn what_names_no_operation_goes_nowhere() {
+    let service = echoing();
+    let local = Local::new(&service);
+    for target in [
+        "TrentService.",
+        "Other.Decrypt",
+        "TrentService.Dec/rypt",
+        &format!("TrentService.{}", "a".repeat(65)),
+    ] {
+        let mut headers = signed(local.address, "Encrypt", b"{}");
+        headers.retain(|(name, _)| name != "x-amz-target");
+        headers.push(("x-amz-target".to_owned(), target.to_owned()));
+        post(local.address, &headers, b"{}").refused(400, "UnknownOperationException", "names no operation");
+    }
+    service.received_nothing();
+}
+
+#[test]
+fn a_secret_asked_for_in_no_json_goes_nowhere() {
+    let service = echoing();
+    let local = Local::new(&service);
+    for body in ["", "[]", "{", "{}{}", "\u{feff}{}"] {
+        ask(local.address, "Decrypt", body).refused(400, "SerializationException", "no JSON object");
+    }
+    service.received_nothing();
+}
+
+#[test]
+fn other_paths_and_methods_are_not_there() {
+    let service = echoing();
+    let local = Local::new(&service);
+    for path in ["/", "/credentials/", "/latest/meta-data", "/../credentials"] {
+        get(local.address, path).refused(404, "UnknownOperationException", "GET /credentials");
+    }
+    service.received_nothing();
+}
+
+#[test]
+fn the_longest_body_is_passed_on_and_one_byte_more_refused() {
+    let service = echoing();
+    let local = Local::new(&service);
+    let body = |length: usize| format!("{{\"a\":\"{}\"}}", "b".repeat(length - 8));
+    let answered = ask(local.address, "Encrypt", body(MAX_BODY));
+    assert_eq!((answered.status, answered.body.len()), (200, MAX_BODY));
+    assert_eq!(service.received().body.len(), MAX_BODY);
+    let answered = ask(local.address, "Encrypt", body(MAX_BODY + 1));
+    answered.refused(413, "RequestEntityTooLargeException", "more than 524288 bytes");
+    service.received_nothing();
+}
+
+#[test]
+fn what_is_no_http_is_refused() {
+    let service = echoing();
+    assert_eq!(exchange(Local::new(&service).address, b"\x16\x03\x01 hello\r\n\r\n").status, 400);
+    let long = format!("POST / HTTP/1.1\r\nx: {}\r\n\r\n", "y".repeat(1 << 20));
+    assert_eq!(exchange(Local::new(&service).address, long.as_bytes()).status, 431);
+    service.received_nothing();
+}
+
+#[test]
+fn one_connection_more_than_allowed_waits_for_another_to_end() {
+    let service = echoing();
+    let local = Local::new(&service);
+    let mut idle: Vec<TcpStream> =
+        (0..MAX_CONNECTIONS).map(|_| TcpStream::connect(local.address).unwrap()).collect();
+    // Each is served: a request on the last one is answered.
+    let waiting = std::thread::spawn({
+        let address = local.address;
+        move || ask(address, "Encrypt", "{}").status
+    });
+    let mut last = idle.pop().unwrap();
+    last.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    assert!(last.read(&mut [0]).is_err(), "nothing is said to who says nothing");
+    assert!(!waiting.is_finished(), "it is served although all places are taken");
+    drop(last);
+    assert_eq!(waiting.join().unwrap(), 200);
+}
+
+#[test]
+fn a_service_that_is_not_there_is_said_to_be_missing() {
+    let service = echoing();
+    let local = Local::new(&service);
+    std::fs::remove_file(service.socket()).unwrap();
+    ask(local.address, "Encrypt", "{}").refused(503, "KMSInternalException", "cannot connect");
+    ask(local.address, "Decrypt", "{}").refused(503, "KMSInternalException", "cannot connect");
+}

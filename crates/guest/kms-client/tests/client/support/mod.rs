@@ -1,0 +1,68 @@
+//! A real security module, a service that answers what a test says, a local endpoint between, and an SDK's requests to it.
+
+pub(crate) mod module;
+pub(crate) mod sdk;
+pub(crate) mod service;
+pub(crate) mod tls;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use kms_client::client::Client;
+use kms_client::credentials::Source;
+use kms_client::endpoint::{Endpoint, Roots};
+use kms_client::proxy::{self, Proxy};
+use kms_client::recipient::Recipient;
+use kms_client::route::Route;
+use kms_protocol::sigv4::Credentials;
+use tokio::runtime::Runtime;
+
+use self::module::Module;
+use self::service::Service;
+
+/// What requests are signed with.
+pub(crate) fn keys(id: &str) -> Credentials {
+    Credentials {
+        access_key_id: id.to_owned(),
+        secret_access_key: format!("secret of {id}").into(),
+        session_token: None,
+    }
+}
+
+/// The access key that the local endpoint has.
+pub(crate) const KEY: &str = "AKIATEST";
+
+/// A client of this service with the security module of a test.
+pub(crate) fn client(service: &Service, credentials: Source) -> Client {
+    let route = Route::Unix(service.socket());
+    let url = format!("https://{}", tls::HOST);
+    let endpoint = Endpoint::new(&url, route, Roots::File(service.certificates().root())).unwrap();
+    Client::new(endpoint, Arc::new(Recipient::new(Module::new()).unwrap()), credentials)
+}
+
+/// A local endpoint that runs.
+pub(crate) struct Local {
+    pub(crate) address: SocketAddr,
+    _runtime: Runtime,
+}
+
+impl Local {
+    /// Before this service, with credentials of its own.
+    pub(crate) fn new(service: &Service) -> Self {
+        Self::with(service, Source::Fixed(keys(KEY)), None)
+    }
+
+    pub(crate) fn with(service: &Service, credentials: Source, region: Option<&str>) -> Self {
+        let runtime = runtime();
+        let listener = runtime.block_on(proxy::listen(0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        let proxy = Proxy::new(client(service, credentials), region.map(str::to_owned));
+        runtime.spawn(Arc::new(proxy).serve(listener));
+        Self { address, _runtime: runtime }
+    }
+}
+
+/// A runtime with a thread of its own, so that a test can wait elsewhere.
+pub(crate) fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
+}
