@@ -1,7 +1,10 @@
 //! What the fuzz target and the test that replays its corpus both run: any bytes as a signed document, and as a
 //! certificate.
 //!
-//! What holds: only a genuine document verifies, whatever it is wrapped in. The genuine ones and the two roots are in
+//! And as a policy, and as a document to report on.
+//!
+//! What holds: only a genuine document verifies, whatever it is wrapped in; a report agrees with the verdict; a policy that is accepted
+//! demands something. The genuine ones and the two roots are in
 //! the corpus: AWS's, as the packages `aws-nitro-enclaves-attestation` (Apache-2.0) and `nitro_attest` (MIT) publish them, and
 //! ours.
 #![allow(
@@ -21,6 +24,10 @@ use crate::certificate::Certificate;
 use crate::cose::SignedPayload;
 use crate::document::AttestationDocument;
 use crate::path::{check_authorities, check_path};
+use crate::policy::file::PolicyFile;
+use crate::policy::{AgeLimit, PcrSet};
+use crate::report::{Content, Examination, examine};
+use crate::roots::Roots;
 use crate::verify::{Policy, verify};
 
 const ROOTS: [&[u8]; 2] = [
@@ -54,6 +61,8 @@ static KNOWN: LazyLock<Known> = LazyLock::new(|| {
 /// It verifies although nobody signed it, or something reads back as something else.
 pub fn document(bytes: &[u8]) -> bool {
     certificate(bytes);
+    policy_file(bytes);
+    report(bytes);
     let Ok(envelope) = SignedPayload::from_bytes(bytes) else {
         for root in &KNOWN.roots {
             assert!(
@@ -79,6 +88,50 @@ pub fn document(bytes: &[u8]) -> bool {
         "a document verifies that nobody signed"
     );
     assert_eq!(verified.document, document);
+    true
+}
+
+/// Reports on bytes as a document, under a policy of every kind of demand that it meets if it is one.
+fn report(bytes: &[u8]) {
+    let read = SignedPayload::from_bytes(bytes).ok();
+    let document = read.and_then(|envelope| AttestationDocument::from_payload(envelope.payload()).ok());
+    let made = document.as_ref().map_or(0, |document| document.timestamp);
+    let time = UNIX_EPOCH.checked_add(Duration::from_millis(made)).unwrap_or(UNIX_EPOCH);
+    let policy = document.map_or_else(Policy::default, |document| Policy {
+        accept: PcrSet::new("all", document.pcrs.clone()).into_iter().collect(),
+        pcrs: document.pcrs,
+        age: Some(AgeLimit::new(Duration::ZERO)),
+        nonce: document.nonce,
+        user_data: document.user_data,
+        public_key: document.public_key,
+        allow_debug: true,
+        ..Policy::default()
+    });
+    let roots = Roots::from_iter(&KNOWN.roots);
+    let Examination { outcome, report } = examine(bytes, &roots, time, &policy);
+    assert_eq!(
+        outcome.is_ok(),
+        matches!(report.content(), Content::Verified(_)),
+        "a report says something else"
+    );
+    assert_eq!(outcome.is_err(), report.failure().is_some(), "a report says something else");
+    ciborium::into_writer(&report, std::io::sink()).expect("every report can be written");
+}
+
+/// Takes bytes for a policy, in CBOR: its form is serde's affair. True if they are one.
+///
+/// # Panics
+/// The policy accepts what no policy may.
+pub fn policy_file(bytes: &[u8]) -> bool {
+    let Ok(file) = ciborium::from_reader::<PolicyFile, _>(bytes) else { return false };
+    let Ok(checked) = file.check() else { return false };
+    let policy = checked.policy;
+    assert!(!policy.accept.is_empty() || !policy.signers.is_empty(), "a policy accepts every image");
+    let measures = |set: &PcrSet| set.pcrs().values().any(|pcr| !pcr.is_zero());
+    assert!(
+        policy.allow_debug || policy.accept.iter().all(measures),
+        "a policy accepts what measures nothing"
+    );
     true
 }
 

@@ -10,6 +10,35 @@
 //! - [`roots`] and [`policy`]: whom a relying party trusts, and what it expects.
 //! - [`verify`]: the whole verification of a document, step by step.
 //! - [`report`]: the account of a verification, made also when it fails.
+//!
+//! A relying party pins a root, says what it expects, and reads what was proven. The document is one of AWS's of 2025:
+//!
+//! ```
+//! use std::time::{Duration, SystemTime};
+//!
+//! use attestation::certificate::Certificate;
+//! use attestation::policy::PcrSet;
+//! use attestation::pcr::PcrIndex;
+//! use attestation::verify::{Policy, verify};
+//!
+//! let document = include_bytes!("../../../fuzz/corpus/document/aws-production");
+//! let root = Certificate::from_der(include_bytes!("../../../fuzz/corpus/document/aws-root"))?;
+//! // Here SystemTime::now() in a real program.
+//! let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_736_179_625);
+//!
+//! let pcr0 = "8bb159f202bb95d6d4d98e0e103918246cea734f1d57cd263e4fd56075ed53f6fa8c68854817a32749a241e11874c26b".parse()?;
+//! let release = PcrSet::new("v1.4", [(PcrIndex::new(0).ok_or("a register")?, pcr0)].into());
+//! let policy = Policy { accept: release.into_iter().collect(), ..Policy::default() };
+//!
+//! let verified = verify(document, &root, time, &policy)?;
+//! assert_eq!(verified.matched.as_deref(), Some("v1.4"));
+//! assert!(verified.document.public_key.is_some());
+//!
+//! // Asked with a nonce, the same document is refused: it was made for nobody's.
+//! let asked = Policy { nonce: Some(b"mine".to_vec()), ..policy };
+//! assert!(verify(document, &root, time, &asked).is_err());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 // Beside the lints of the workspace; tests may.
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::string_slice))]

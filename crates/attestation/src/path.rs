@@ -50,38 +50,47 @@ pub enum DatesError {
     Expired(usize),
 }
 
-/// Checks that each of `authorities`, root first, was issued by the one before it, and was allowed to be.
+/// Checks that each of `authorities`, root first, was issued by the one before it, and was allowed to be; the root by itself.
 ///
 /// # Errors
 /// The first rule that is broken.
 pub fn check_authorities(authorities: &[Certificate]) -> Result<(), PathError> {
     let root = authorities.first().ok_or(PathError::Empty)?;
     check_link(root, root, 0)?;
-    for (position, certificate) in authorities.iter().enumerate() {
-        let below = authorities.len().saturating_sub(position).saturating_sub(1);
-        check_authority(certificate, position, below)?;
-    }
-    for (position, (issuer, subject)) in authorities.iter().zip(authorities.iter().skip(1)).enumerate() {
-        check_link(subject, issuer, position.saturating_add(1))?;
-    }
-    Ok(())
+    check_below_root(authorities)
 }
 
-/// Checks the whole way from the first of `authorities` to `leaf`.
+/// Checks the whole way from the first of `authorities`, a root that you trust, to `leaf`.
 ///
-/// Trusting the root is the caller's decision: compare `authorities[0]` with what you pinned.
+/// Trusting the root is the caller's decision: compare `authorities[0]` with what you pinned. Its signature is by itself and
+/// would prove nothing about bytes that are trusted as they are, so it is not checked (RFC 5280 section 6 does not either).
 ///
 /// # Errors
 /// The first rule that is broken.
 pub fn check_path(authorities: &[Certificate], leaf: &Certificate) -> Result<(), PathError> {
-    check_authorities(authorities)?;
-    let issuer = authorities.last().ok_or(PathError::Empty)?;
+    let (root, issuer) = authorities.first().zip(authorities.last()).ok_or(PathError::Empty)?;
+    if !root.names_as_issuer(root) {
+        return Err(PathError::Issuer(0));
+    }
+    check_below_root(authorities)?;
     check_link(leaf, issuer, authorities.len())?;
     if leaf.is_authority() || leaf.path_length().is_some() {
         return Err(PathError::LeafIsAuthority);
     }
     if !leaf.may_sign_documents() {
         return Err(PathError::MayNotSignDocuments);
+    }
+    Ok(())
+}
+
+/// Each authority may be one, and each below the first was issued by the one before it.
+fn check_below_root(authorities: &[Certificate]) -> Result<(), PathError> {
+    for (position, certificate) in authorities.iter().enumerate() {
+        let below = authorities.len().saturating_sub(position).saturating_sub(1);
+        check_authority(certificate, position, below)?;
+    }
+    for (position, (issuer, subject)) in authorities.iter().zip(authorities.iter().skip(1)).enumerate() {
+        check_link(subject, issuer, position.saturating_add(1))?;
     }
     Ok(())
 }

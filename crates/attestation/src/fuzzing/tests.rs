@@ -28,6 +28,7 @@ fn the_corpus_is_what_its_names_say() {
         let certificates = ["aws-root", "aws-root-pem", "aws-leaf", "our-root", "our-leaf"];
         let is_certificate = certificates.contains(&name.as_str());
         assert_eq!(certificate(&input), is_certificate, "{name}");
+        assert_eq!(policy_file(&input), name == "policy", "{name}");
     }
 }
 
