@@ -6,9 +6,10 @@ use thiserror::Error;
 
 use super::canonical;
 use super::timestamp::Timestamp;
+use super::verify::check_body_hash;
 use super::{
-    ALGORITHM, AUTHORIZATION, Credentials, DATE, MAX_HEADERS, Request, SECURITY_TOKEN, Scope, SigV4Error,
-    TERMINATOR, is_access_key_id, is_scope_name,
+    ALGORITHM, AUTHORIZATION, Authorization, Credentials, DATE, MAX_HEADERS, Request, SECURITY_TOKEN, Scope,
+    SigV4Error, TERMINATOR, is_access_key_id, is_scope_name,
 };
 
 /// Headers that are not signed: proxies and HTTP libraries change them on the way. (As botocore and AWS's SDKs leave them
@@ -82,15 +83,21 @@ pub fn sign(
         scope.service,
         names.join(";"),
     );
+    // What a verifier would not even read must not leave: names of headers with other characters, or too many of them.
+    let read = Authorization::parse(&authorization).map_err(SignError::Request)?;
+    if read.signed_headers() != names {
+        return Err(SignError::Request(SigV4Error::SignedHeaders));
+    }
     let added = added.into_iter().chain([(AUTHORIZATION, authorization.as_str())]);
     Ok(added.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
 }
 
 fn check(request: &Request<'_>, credentials: &Credentials, scope: &Scope) -> Result<(), SignError> {
-    if request.headers.len() > MAX_HEADERS {
+    let added = [DATE, SECURITY_TOKEN, AUTHORIZATION];
+    if request.headers.len().saturating_add(added.len()) > MAX_HEADERS {
         return Err(SignError::Request(SigV4Error::TooManyHeaders));
     }
-    let added = [DATE, SECURITY_TOKEN, AUTHORIZATION];
+    check_body_hash(request).map_err(SignError::Request)?;
     if let Some(name) = added.into_iter().find(|name| request.values(name).next().is_some()) {
         return Err(SignError::Signed(name.to_owned()));
     }
