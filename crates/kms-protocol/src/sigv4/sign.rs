@@ -4,12 +4,13 @@ use std::time::SystemTime;
 
 use thiserror::Error;
 
+use super::authorization::are_signed_headers;
 use super::canonical;
 use super::timestamp::Timestamp;
 use super::verify::check_body_hash;
 use super::{
-    ALGORITHM, AUTHORIZATION, Authorization, Credentials, DATE, MAX_HEADERS, Request, SECURITY_TOKEN, Scope,
-    SigV4Error, TERMINATOR, is_access_key_id, is_scope_name,
+    ALGORITHM, AUTHORIZATION, Credentials, DATE, MAX_AUTHORIZATION, MAX_HEADERS, Request, SECURITY_TOKEN,
+    Scope, SigV4Error, TERMINATOR, is_access_key_id, is_scope_name,
 };
 
 /// Headers that are not signed: proxies and HTTP libraries change them on the way. (As botocore and AWS's SDKs leave them
@@ -83,10 +84,12 @@ pub fn sign(
         scope.service,
         names.join(";"),
     );
-    // What a verifier would not even read must not leave: names of headers with other characters, or too many of them.
-    let read = Authorization::parse(&authorization).map_err(SignError::Request)?;
-    if read.signed_headers() != names {
+    // What a verifier would not even read must not leave.
+    if !are_signed_headers(&names) {
         return Err(SignError::Request(SigV4Error::SignedHeaders));
+    }
+    if authorization.len() > MAX_AUTHORIZATION {
+        return Err(SignError::Request(SigV4Error::AuthorizationSize));
     }
     let added = added.into_iter().chain([(AUTHORIZATION, authorization.as_str())]);
     Ok(added.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())

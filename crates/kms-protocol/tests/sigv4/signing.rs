@@ -58,6 +58,8 @@ fn headers_that_no_verifier_would_read_are_not_signed() {
     let names: Vec<String> = (0..MAX_SIGNED_HEADERS - 1).map(|number| format!("h{number}")).collect();
     let many: Vec<_> = names.iter().map(|name| (name.as_str(), "")).chain([HOST]).collect();
     assert_eq!(refused(&many), form);
+    let long = "a".repeat(MAX_AUTHORIZATION);
+    assert_eq!(refused(&[HOST, (&long, "")]), SignError::Request(SigV4Error::AuthorizationSize));
     let twice = SignError::Request(SigV4Error::DuplicateHeader("a".into()));
     assert_eq!(refused(&[HOST, ("a", "1"), ("A", "2")]), twice);
     let unsigned = [HOST, ("X-Amz-Content-SHA256", "UNSIGNED-PAYLOAD")];
