@@ -3,6 +3,7 @@
 
 mod conditions;
 mod decisions;
+mod documentation;
 mod explanations;
 mod limits;
 mod lint;
