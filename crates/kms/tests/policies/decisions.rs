@@ -127,7 +127,7 @@ fn a_policy_that_locks_its_author_out_is_told() {
     );
     let allow = statement(json!({"Principal": {"AWS": ADMIN}, "Action": "kms:*"}));
     let deny = |condition| statement(json!({"Effect": "Deny", "Action": "kms:*", "Condition": condition}));
-    assert!(!locked_out(&several(&[allow.clone()])));
+    assert!(!locked_out(&several(std::slice::from_ref(&allow))));
     // What denies requests without the right document denies PutKeyPolicy, which has none.
     let other_images = json!({"StringNotEquals": {IMAGE: register('a')}});
     assert!(locked_out(&several(&[allow.clone(), deny(other_images)])));
