@@ -64,7 +64,11 @@ impl Service {
         let mut line = String::new();
         while !line.contains(words) {
             line.clear();
-            assert_ne!(self.log.read_line(&mut line).unwrap(), 0, "the service ended without saying {words:?}");
+            assert_ne!(
+                self.log.read_line(&mut line).unwrap(),
+                0,
+                "the service ended without saying {words:?}"
+            );
         }
     }
 
@@ -87,7 +91,16 @@ fn curl(user: &User, key: &Key, url: &str, more: &[&str], operation: &str) -> St
     let secret = |name: &str| key.0[name].as_str().unwrap().to_owned();
     let ran = Ran::of(
         Command::new("curl")
-            .args(["--silent", "--show-error", "--max-time", "20", "--write-out", " %{http_code}", "--data", "{}"])
+            .args([
+                "--silent",
+                "--show-error",
+                "--max-time",
+                "20",
+                "--write-out",
+                " %{http_code}",
+                "--data",
+                "{}",
+            ])
             .args(["--aws-sigv4", "aws:amz:local-1:kms", "--user"])
             .arg(format!("{}:{}", secret("AccessKeyId"), secret("SecretAccessKey")))
             .args(["--header", "content-type: application/x-amz-json-1.1"])
@@ -199,7 +212,12 @@ fn one_folder_is_served_once() {
 fn init_says_how_to_go_on_and_refuses_what_is_there() {
     let user = User::new();
     let said = user.run(&["kms", "init"]).succeeded().stdout;
-    for words in ["AWS_ACCESS_KEY_ID=AKIA", "AWS_ENDPOINT_URL_KMS=https://127.0.0.1:8443", "AWS_CA_BUNDLE=", "kms serve"] {
+    for words in [
+        "AWS_ACCESS_KEY_ID=AKIA",
+        "AWS_ENDPOINT_URL_KMS=https://127.0.0.1:8443",
+        "AWS_CA_BUNDLE=",
+        "kms serve",
+    ] {
         assert!(said.contains(words), "{words}: {said}");
     }
     user.run(&["kms", "init"]).failed(&["is there already", "--dir"]);

@@ -82,7 +82,9 @@ fn a_new_service_is_for_its_user_alone() {
     let mode = |name: &str| std::fs::metadata(made.path(name)).unwrap().permissions().mode() & 0o7777;
     assert_eq!(mode("."), 0o700);
     assert_eq!(mode("principals"), 0o700);
-    for name in ["kms.toml", "master.key", "keys.db", "ca.key", "server.key", "principals/administrator.secret"] {
+    for name in
+        ["kms.toml", "master.key", "keys.db", "ca.key", "server.key", "principals/administrator.secret"]
+    {
         assert_eq!(mode(name), 0o600, "{name}");
     }
 }
@@ -133,7 +135,9 @@ fn a_wish_that_cannot_be_fulfilled_leaves_nothing() {
 
 #[test]
 fn a_key_that_is_not_known_is_refused() {
-    for lines in ["[limits]\nconections = 1", "[[listener]]\nhtps = \"127.0.0.1:1\"", "[[principal]]\nname = \"a\""] {
+    for lines in
+        ["[limits]\nconections = 1", "[[listener]]\nhtps = \"127.0.0.1:1\"", "[[principal]]\nname = \"a\""]
+    {
         let made = Made::new();
         made.append(lines).refused(&["kms.toml", "unknown field", "mend the file"]);
     }
@@ -191,7 +195,8 @@ fn regions_and_accounts_are_checked() {
     }
     for account in ["", "12345678901", "1234567890123", "12345678901a"] {
         let made = Made::new();
-        made.change("\"123456789012\"", &format!("\"{account}\"")).refused(&["kms.toml: account", "12 digits"]);
+        made.change("\"123456789012\"", &format!("\"{account}\""))
+            .refused(&["kms.toml: account", "12 digits"]);
     }
 }
 
@@ -243,7 +248,9 @@ fn a_listener_is_one_thing() {
 #[test]
 fn unix_and_vsock_speak_tls_unless_told_otherwise() {
     let made = Made::new();
-    made.append("[[listener]]\nunix = \"a\"\n[[listener]]\nvsock = 8000\n[[listener]]\nunix = \"/b\"\ntls = false");
+    made.append(
+        "[[listener]]\nunix = \"a\"\n[[listener]]\nvsock = 8000\n[[listener]]\nunix = \"/b\"\ntls = false",
+    );
     let config = made.load();
     assert!(matches!(&config.endpoints[1], Endpoint::Unix { path, tls: true } if *path == made.path("a")));
     assert!(matches!(config.endpoints[2], Endpoint::Vsock { port: 8000, tls: true }));
@@ -252,7 +259,9 @@ fn unix_and_vsock_speak_tls_unless_told_otherwise() {
 
 #[test]
 fn limits_have_limits() {
-    for (name, most) in [("connections", 4096), ("connections_per_listener", 4096), ("requests", 64), ("body_seconds", 3600)] {
+    for (name, most) in
+        [("connections", 4096), ("connections_per_listener", 4096), ("requests", 64), ("body_seconds", 3600)]
+    {
         for (value, fine) in [(0, false), (1, true), (most, true), (most + 1, false)] {
             let made = Made::new();
             made.append(&format!("[limits]\n{name} = {value}"));
@@ -293,7 +302,8 @@ fn an_access_key_id_is_16_to_128_letters() {
 #[test]
 fn a_principal_that_was_added_is_there_and_the_others_stay() {
     let made = Made::new();
-    let policy = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"kms:Decrypt","Resource":"*"}]}"#;
+    let policy =
+        r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"kms:Decrypt","Resource":"*"}]}"#;
     let added = add_principal(&made.folder(), "application", Some(policy)).unwrap();
     assert_eq!(added.arn, "arn:aws:iam::123456789012:user/application");
     assert_eq!((added.access_key_id.len(), added.secret.len()), (20, 40));

@@ -79,7 +79,11 @@ fn a_signed_request_for_another_operation_is_refused() {
 #[test]
 fn a_field_twice_is_refused() {
     for (name, value) in [("authorization", "x"), ("x-amz-date", "x"), ("host", "other")] {
-        assert_eq!(refused(&Message::signed("Ping", b"{}").with(name, value)), "IncompleteSignatureException", "{name}");
+        assert_eq!(
+            refused(&Message::signed("Ping", b"{}").with(name, value)),
+            "IncompleteSignatureException",
+            "{name}"
+        );
     }
     let twice = Message::signed("Ping", b"{}").with("x-amz-target", "TrentService.Pong");
     assert_eq!(refused(&twice), "UnknownOperationException");
@@ -87,8 +91,14 @@ fn a_field_twice_is_refused() {
 
 #[test]
 fn what_is_not_a_post_to_the_root_is_refused() {
-    for line in ["GET / HTTP/1.1", "PUT / HTTP/1.1", "POST /x HTTP/1.1", "POST /?a=b HTTP/1.1", "POST // HTTP/1.1"] {
-        assert_eq!(refused(&Message::signed("Ping", b"{}").line(line)), "UnknownOperationException", "{line}");
+    for line in
+        ["GET / HTTP/1.1", "PUT / HTTP/1.1", "POST /x HTTP/1.1", "POST /?a=b HTTP/1.1", "POST // HTTP/1.1"]
+    {
+        assert_eq!(
+            refused(&Message::signed("Ping", b"{}").line(line)),
+            "UnknownOperationException",
+            "{line}"
+        );
     }
 }
 
@@ -170,7 +180,9 @@ fn chunks_that_are_none_are_refused() {
 #[test]
 fn a_length_that_is_a_lie_ends_the_connection() {
     let world = World::new(Limits::default());
-    for lines in ["content-length: 2\r\ncontent-length: 3\r\n", "content-length: -1\r\n", "content-length: two\r\n"] {
+    for lines in
+        ["content-length: 2\r\ncontent-length: 3\r\n", "content-length: -1\r\n", "content-length: two\r\n"]
+    {
         let mut bytes = Message::signed("Ping", b"{}").head(lines);
         bytes.extend_from_slice(b"{}");
         let mut client = world.connect();
@@ -253,7 +265,9 @@ fn a_head_without_end_is_cut_off() {
 #[test]
 fn what_is_not_http_ends_the_connection() {
     let world = World::new(Limits::default());
-    for bytes in [&b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n"[..], b"\0\0\0\0\r\n\r\n", b"HELLO\r\n\r\n"] {
+    for bytes in
+        [&b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n"[..], b"\0\0\0\0\r\n\r\n", b"HELLO\r\n\r\n"]
+    {
         let mut client = world.connect();
         client.send(bytes).is_closed();
     }

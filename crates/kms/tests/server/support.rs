@@ -67,26 +67,38 @@ pub struct World {
 
 impl World {
     pub fn new(limits: Limits) -> Self {
+        Self::with(limits, Vec::new())
+    }
+
+    /// The same with more listeners.
+    pub fn with(limits: Limits, more: Vec<Endpoint>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let made = certificates::make(&[], SystemTime::now()).unwrap();
         let file = |name: &str, text: &str| {
             use std::os::unix::fs::OpenOptionsExt;
             let path = folder.path().join(name);
-            let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).unwrap();
+            let mut file =
+                std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).unwrap();
             file.write_all(text.as_bytes()).unwrap();
             path
         };
         file("ca.pem", &made.authority);
-        let tls = TlsFiles { certificate: file("server.pem", &made.certificate), key: file("server.key", &made.key) };
+        let tls = TlsFiles {
+            certificate: file("server.pem", &made.certificate),
+            key: file("server.key", &made.key),
+        };
         let (entering, entered) = channel();
         let (leave, leaving) = channel();
         let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
         let server = Server::start(Settings {
-            endpoints: vec![
+            endpoints: [
                 Endpoint::Http(loopback),
                 Endpoint::Https(loopback),
                 Endpoint::Unix { path: folder.path().join("socket"), tls: false },
-            ],
+            ]
+            .into_iter()
+            .chain(more)
+            .collect(),
             tls: Some(tls),
             region: "local-1".to_owned(),
             limits,
@@ -141,7 +153,11 @@ impl Message {
 
     pub fn signed_by(id: &str, secret: &str, time: SystemTime, operation: &str, body: &[u8]) -> Self {
         let target = format!("TrentService.{operation}");
-        let own = [("host", "localhost"), ("content-type", "application/x-amz-json-1.1"), ("x-amz-target", &target)];
+        let own = [
+            ("host", "localhost"),
+            ("content-type", "application/x-amz-json-1.1"),
+            ("x-amz-target", &target),
+        ];
         let request = Request { method: "POST", path: "/", query: "", headers: &own, body };
         let credentials = Credentials {
             access_key_id: id.to_owned(),
@@ -172,7 +188,8 @@ impl Message {
 
     /// The head, with these lines before its end.
     pub fn head(&self, lines: &str) -> Vec<u8> {
-        let headers: String = self.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let headers: String =
+            self.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
         format!("{}\r\n{headers}{lines}\r\n", self.line).into_bytes()
     }
 
@@ -243,7 +260,8 @@ impl Client {
             head.push(byte[0]);
         }
         let head = String::from_utf8(head).unwrap();
-        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok()).unwrap();
+        let length =
+            head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok()).unwrap();
         let mut body = vec![0; length];
         self.0.read_exact(&mut body).unwrap();
         let status = head[9..12].parse().unwrap();

@@ -9,8 +9,14 @@ use crate::support::{Client, Message, SHORT, World};
 
 /// What `openssl s_client` says on both streams when it sends a signed request, and whether it was content.
 fn s_client(world: &World, arguments: &[&str]) -> (bool, String) {
+    let address = world.address(1).to_string();
+    s_client_to(world, &[&["-connect", &address], arguments].concat())
+}
+
+/// The same to where the arguments say.
+pub(crate) fn s_client_to(world: &World, arguments: &[&str]) -> (bool, String) {
     let mut child = Command::new("openssl")
-        .args(["s_client", "-connect", &world.address(1).to_string(), "-quiet", "-verify_return_error", "-CAfile"])
+        .args(["s_client", "-quiet", "-verify_return_error", "-CAfile"])
         .arg(world.path("ca.pem"))
         .args(arguments)
         .stdin(Stdio::piped())
@@ -53,14 +59,19 @@ fn openssl_refuses_the_certificate_of_another_authority() {
 
 #[test]
 fn versions_before_1_2_are_refused() {
-    let (fine, text) = s_client(&World::new(Limits::default()), &["-tls1_1", "-cipher", "DEFAULT@SECLEVEL=0"]);
+    let (fine, text) =
+        s_client(&World::new(Limits::default()), &["-tls1_1", "-cipher", "DEFAULT@SECLEVEL=0"]);
     assert!(!fine && !text.contains("Ping 2 tcp"), "{text}");
 }
 
 #[test]
 fn what_is_not_tls_ends_the_connection() {
     let world = World::new(Limits::default());
-    for bytes in [&Message::signed("Ping", b"{}").bytes()[..], b"\0\0\0\0\0\0\0\0", b"\x16\x03\x01\xff\xff\xff\xff\xff\xff"] {
+    for bytes in [
+        &Message::signed("Ping", b"{}").bytes()[..],
+        b"\0\0\0\0\0\0\0\0",
+        b"\x16\x03\x01\xff\xff\xff\xff\xff\xff",
+    ] {
         let mut client = Client::to(world.address(1));
         client.send(bytes);
         client.0.shutdown(std::net::Shutdown::Write).unwrap();
