@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::OutputArgs;
+use super::{KmsExplainArgs, KmsLintArgs, OutputArgs};
 
 /// `enclave kms`.
 #[derive(Debug, Subcommand)]
@@ -17,6 +17,10 @@ pub(crate) enum KmsCommand {
     /// Who may sign requests
     #[command(subcommand)]
     Principal(KmsPrincipalCommand),
+    /// Find mistakes in a policy that is valid
+    Lint(KmsLintArgs),
+    /// Say whether a policy allows a request, and why: what the service's log says of a denial, offline
+    Explain(Box<KmsExplainArgs>),
 }
 
 /// Where a key service's folder is.

@@ -13,6 +13,7 @@ mod enclaves;
 mod extract;
 mod fetched;
 mod kms;
+mod kms_policies;
 mod newc;
 mod nitro_cli;
 mod nitro_cli_errors;

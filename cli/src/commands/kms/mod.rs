@@ -1,6 +1,9 @@
 //! `enclave kms`: a key service that speaks the protocol of AWS KMS, and what its operator needs beside it.
 
+mod explain;
 mod init;
+mod lint;
+mod policies;
 mod principal;
 mod serve;
 
@@ -13,11 +16,14 @@ use crate::paths;
 /// The service's folder within the state folder.
 const FOLDER: &str = "kms";
 
-pub(crate) fn kms(command: &KmsCommand) -> Result<()> {
+/// Does what is asked for; the value is the exit status.
+pub(crate) fn kms(command: &KmsCommand) -> Result<u8> {
     match command {
-        KmsCommand::Init(args) => init::init(args),
-        KmsCommand::Serve(args) => serve::serve(args),
-        KmsCommand::Principal(KmsPrincipalCommand::Add(args)) => principal::add(args),
+        KmsCommand::Init(args) => init::init(args).map(|()| 0),
+        KmsCommand::Serve(args) => serve::serve(args).map(|()| 0),
+        KmsCommand::Principal(KmsPrincipalCommand::Add(args)) => principal::add(args).map(|()| 0),
+        KmsCommand::Lint(args) => lint::lint(args),
+        KmsCommand::Explain(args) => explain::explain(args),
     }
 }
 
