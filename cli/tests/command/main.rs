@@ -12,6 +12,7 @@ mod eif;
 mod enclaves;
 mod extract;
 mod fetched;
+mod kms;
 mod kms_policies;
 mod newc;
 mod nitro_cli;

@@ -19,7 +19,10 @@ use tokio_rustls::TlsAcceptor;
 
 use super::listeners::{Accepted, Listener};
 use super::notices::{Notice, Notices};
-use super::{Address, Endpoint, ListenError, Limits, Operations, Principals, SERVICE, Shared, TlsError, TlsFiles, connection, tls};
+use super::{
+    Address, Endpoint, Limits, ListenError, Operations, Principals, SERVICE, Shared, TlsError, TlsFiles,
+    connection, tls,
+};
 
 /// Threads that move bytes. Operations have threads of their own: [`Limits::requests`].
 const IO_THREADS: usize = 2;
@@ -168,7 +171,7 @@ impl Server {
         self.closing.send_replace(true);
         let time = self.shared.limits.shutdown_time;
         let listeners = &mut self.listeners;
-        let _ended_in_time = self.runtime.block_on(timeout(time, all(listeners)));
+        let _ended_in_time = self.runtime.block_on(async { timeout(time, all(listeners)).await });
         self.runtime.shutdown_timeout(time);
     }
 }
@@ -185,7 +188,10 @@ impl fmt::Debug for Settings {
     }
 }
 
-fn acceptor(address: &Address, certificate: Option<&Arc<ServerConfig>>) -> Result<Option<TlsAcceptor>, ServeError> {
+fn acceptor(
+    address: &Address,
+    certificate: Option<&Arc<ServerConfig>>,
+) -> Result<Option<TlsAcceptor>, ServeError> {
     match (address.tls, certificate) {
         (false, _) => Ok(None),
         (true, Some(certificate)) => Ok(Some(TlsAcceptor::from(Arc::clone(certificate)))),
