@@ -13,6 +13,8 @@ mod eif;
 mod enclaves;
 mod extract;
 mod fetched;
+mod kms;
+mod kms_policies;
 mod newc;
 mod nitro_cli;
 mod nitro_cli_errors;

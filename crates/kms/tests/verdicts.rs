@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use attestation::pcr::Pcr;
 use kms::policy::{Attestation, Effect, IdentityPolicy, Outcome, Policy, Request, decide};
@@ -45,7 +45,7 @@ fn our_verdict(case: &Value) -> &'static str {
         account: ACCOUNT,
         action: case["action"].as_str().unwrap(),
         resource: KEY,
-        time: SystemTime::from(UNIX_EPOCH + TIME),
+        time: UNIX_EPOCH + TIME,
         encryption_context: &context,
         attestation: pcrs.as_ref().map(|pcrs| Attestation { pcrs }),
         key_spec: None,

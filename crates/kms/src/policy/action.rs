@@ -85,9 +85,9 @@ pub fn canonical_action(text: &str) -> Result<String, PolicyError> {
     let names = ACTIONS.iter().map(|name| format!("{PREFIX}{name}"));
     match names.clone().find(|name| name.eq_ignore_ascii_case(text)) {
         Some(name) => Ok(name),
-        None => Err(ActionPattern::parse(text, "action")
-            .err()
-            .unwrap_or_else(|| PolicyError::new("action", format!("{} stands for several actions", quoted(text))))),
+        None => Err(ActionPattern::parse(text, "action").err().unwrap_or_else(|| {
+            PolicyError::new("action", format!("{} stands for several actions", quoted(text)))
+        })),
     }
 }
 

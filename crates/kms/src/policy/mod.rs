@@ -14,6 +14,8 @@ mod decide;
 mod decision;
 mod document;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod json;
 pub mod lint;
 mod parse;

@@ -52,7 +52,7 @@ fn after<'a>(text: &'a str, piece: &str) -> Option<&'a str> {
     piece
         .chars()
         .all(|expected| rest.next().is_some_and(|c| expected == '?' || expected == c))
-        .then(|| rest.as_str())
+        .then_some(rest.as_str())
 }
 
 /// What follows the first place in `text` where `piece` stands.
