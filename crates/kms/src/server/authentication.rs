@@ -139,8 +139,13 @@ mod tests {
 
     #[test]
     fn the_principal_of_the_key_is_found() {
-        let result =
-            asked(principal(None), &credentials(ID, SECRET, None), &scope("local-1", "kms"), (at(0), at(0)), b"{}");
+        let result = asked(
+            principal(None),
+            &credentials(ID, SECRET, None),
+            &scope("local-1", "kms"),
+            (at(0), at(0)),
+            b"{}",
+        );
         assert_eq!(result.unwrap(), "arn:aws:iam::000000000000:user/a");
     }
 

@@ -176,10 +176,12 @@ impl Profile {
     fn extensions(&self) -> Result<Vec<Extension>, der::Error> {
         let none: &[Extension] = &[];
         let authority = self.names.is_none();
-        let constraints =
-            BasicConstraints { ca: authority, path_len_constraint: authority.then_some(0) };
-        let usage =
-            if authority { KeyUsages::KeyCertSign | KeyUsages::CRLSign } else { KeyUsages::DigitalSignature.into() };
+        let constraints = BasicConstraints { ca: authority, path_len_constraint: authority.then_some(0) };
+        let usage = if authority {
+            KeyUsages::KeyCertSign | KeyUsages::CRLSign
+        } else {
+            KeyUsages::DigitalSignature.into()
+        };
         let identifier = key_identifier(&self.key).map_err(|_| der::ErrorKind::Failed)?;
         let mut constraints = constraints.to_extension(&self.subject, none)?;
         constraints.critical = true;

@@ -21,7 +21,12 @@ pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for S {}
 
 /// Serves a connection until it ends, in TLS if `tls` is given. Errors end it, and concern nobody else.
-pub(super) async fn serve(stream: impl Stream, tls: Option<TlsAcceptor>, source: Arc<str>, shared: Arc<Shared>) {
+pub(super) async fn serve(
+    stream: impl Stream,
+    tls: Option<TlsAcceptor>,
+    source: Arc<str>,
+    shared: Arc<Shared>,
+) {
     let stream = WriteDeadline::new(stream, shared.limits.write_time);
     match tls {
         None => talk(stream, source, shared).await,

@@ -63,12 +63,7 @@ impl From<KmsError> for Refusal {
     fn from(error: KmsError) -> Self {
         let status =
             StatusCode::from_u16(error.kind().http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        Self {
-            status,
-            name: error.kind().aws_name(),
-            message: error.message().to_owned(),
-            closes: false,
-        }
+        Self { status, name: error.kind().aws_name(), message: error.message().to_owned(), closes: false }
     }
 }
 

@@ -89,22 +89,26 @@ async fn handle(
 }
 
 /// Who asks, and what the operation says.
-fn decide(received: &Received, source: &str, request_id: &str, shared: &Shared) -> Result<Zeroizing<Vec<u8>>, Refusal> {
+fn decide(
+    received: &Received,
+    source: &str,
+    request_id: &str,
+    shared: &Shared,
+) -> Result<Zeroizing<Vec<u8>>, Refusal> {
     let now = SystemTime::now();
     let headers: Vec<(&str, &str)> =
         received.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let request =
         sigv4::Request { method: "POST", path: "/", query: "", headers: &headers, body: &received.body };
     let principals = shared.principals();
-    let principal =
-        principals.authenticate(&request, &shared.scope, now).map_err(|error| {
-            shared.notices.tell(&Notice::Unauthenticated {
-                source: source.to_owned(),
-                request_id: request_id.to_owned(),
-                why: error.to_string(),
-            });
-            Refusal::from(error)
-        })?;
+    let principal = principals.authenticate(&request, &shared.scope, now).map_err(|error| {
+        shared.notices.tell(&Notice::Unauthenticated {
+            source: source.to_owned(),
+            request_id: request_id.to_owned(),
+            why: error.to_string(),
+        });
+        Refusal::from(error)
+    })?;
     let caller = Caller { principal, request_id, source };
     Ok(shared.operations.handle(&caller, &received.operation, &received.body, now)?)
 }

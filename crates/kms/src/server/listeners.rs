@@ -115,7 +115,10 @@ pub(super) struct Listener {
 enum Socket {
     Tcp(TcpListener),
     /// With the name that goes when it is dropped.
-    Unix { listener: UnixListener, _name: BoundSocket },
+    Unix {
+        listener: UnixListener,
+        _name: BoundSocket,
+    },
     Vsock(VsockListener),
 }
 

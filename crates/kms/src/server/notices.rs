@@ -71,7 +71,9 @@ impl fmt::Display for Notice {
                 write!(f, "could not accept a connection to {listener}: {why}")
             }
             Self::EnclaveEnded { listener } => write!(f, "{listener} has ended; no longer listening there"),
-            Self::HouseNotKept { why } => write!(f, "keys whose deletion is due could not be destroyed: {why}"),
+            Self::HouseNotKept { why } => {
+                write!(f, "keys whose deletion is due could not be destroyed: {why}")
+            }
             Self::Ending => f.write_str("ending; requests that run are still answered"),
             Self::Reloaded { principals } => write!(f, "read the principals again: {principals} access keys"),
             Self::NotReloaded { why } => write!(f, "kept the principals as they were: {why}"),
@@ -94,15 +96,17 @@ struct Told {
 impl Notices {
     pub(super) fn tell(&self, notice: &Notice) {
         match notice {
-            Notice::Ending | Notice::Reloaded { .. } | Notice::EnclaveEnded { .. } => tracing::info!("{notice}"),
-            Notice::NotReloaded { .. } | Notice::HouseNotKept { .. } => tracing::error!("{notice}"),
-            Notice::Unauthenticated { .. } | Notice::TooManyConnections { .. } | Notice::NotAccepted { .. } => {
-                match self.turn(Instant::now()) {
-                    None => {}
-                    Some(0) => tracing::warn!("{notice}"),
-                    Some(omitted) => tracing::warn!("{notice} ({omitted} notices omitted before)"),
-                }
+            Notice::Ending | Notice::Reloaded { .. } | Notice::EnclaveEnded { .. } => {
+                tracing::info!("{notice}")
             }
+            Notice::NotReloaded { .. } | Notice::HouseNotKept { .. } => tracing::error!("{notice}"),
+            Notice::Unauthenticated { .. }
+            | Notice::TooManyConnections { .. }
+            | Notice::NotAccepted { .. } => match self.turn(Instant::now()) {
+                None => {}
+                Some(0) => tracing::warn!("{notice}"),
+                Some(omitted) => tracing::warn!("{notice} ({omitted} notices omitted before)"),
+            },
         }
     }
 

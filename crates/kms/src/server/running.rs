@@ -19,7 +19,10 @@ use tokio_rustls::TlsAcceptor;
 
 use super::listeners::{Accepted, Listener};
 use super::notices::{Notice, Notices};
-use super::{Address, Endpoint, ListenError, Limits, Operations, Principals, SERVICE, Shared, TlsError, TlsFiles, connection, tls};
+use super::{
+    Address, Endpoint, Limits, ListenError, Operations, Principals, SERVICE, Shared, TlsError, TlsFiles,
+    connection, tls,
+};
 
 /// Threads that move bytes. Operations have threads of their own: [`Limits::requests`].
 const IO_THREADS: usize = 2;
@@ -185,7 +188,10 @@ impl fmt::Debug for Settings {
     }
 }
 
-fn acceptor(address: &Address, certificate: Option<&Arc<ServerConfig>>) -> Result<Option<TlsAcceptor>, ServeError> {
+fn acceptor(
+    address: &Address,
+    certificate: Option<&Arc<ServerConfig>>,
+) -> Result<Option<TlsAcceptor>, ServeError> {
     match (address.tls, certificate) {
         (false, _) => Ok(None),
         (true, Some(certificate)) => Ok(Some(TlsAcceptor::from(Arc::clone(certificate)))),

@@ -75,7 +75,10 @@ fn remove_stale(folder: &File, name: &Path, owner: Option<(u32, u32)>) -> io::Re
     let ours = status.st_uid == rustix::process::geteuid().as_raw()
         || owner.is_some_and(|(user, _)| user == status.st_uid);
     if !ours || !is_socket(&status) {
-        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is something that is not this user's socket"));
+        return Err(io::Error::new(
+            io::ErrorKind::AlreadyExists,
+            "there is something that is not this user's socket",
+        ));
     }
     let probe = rustix::net::socket_with(
         AddressFamily::UNIX,
@@ -122,7 +125,9 @@ impl Drop for BoundSocket {
     fn drop(&mut self) {
         let same = |status: &Stat| (status.st_dev, status.st_ino) == self.identity;
         // What else could be done about a name that cannot be removed? The next service does it.
-        if rustix::fs::statat(&self.folder, &self.name, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|found| same(&found)) {
+        if rustix::fs::statat(&self.folder, &self.name, AtFlags::SYMLINK_NOFOLLOW)
+            .is_ok_and(|found| same(&found))
+        {
             let _ = rustix::fs::unlinkat(&self.folder, &self.name, AtFlags::empty());
         }
     }

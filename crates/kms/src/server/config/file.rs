@@ -129,9 +129,8 @@ pub(super) fn load(folder: &Path) -> Result<Config, ConfigError> {
         .enumerate()
         .map(|(index, entry)| endpoint(&path, folder, index, entry))
         .collect();
-    let tls = file
-        .tls
-        .map(|tls| TlsFiles { certificate: folder.join(tls.certificate), key: folder.join(tls.key) });
+    let tls =
+        file.tls.map(|tls| TlsFiles { certificate: folder.join(tls.certificate), key: folder.join(tls.key) });
     Ok(Config {
         principals: principals::load(&path, folder, &file.account, file.principals)?,
         region: file.region,
@@ -164,13 +163,23 @@ pub(super) fn check_account(path: &Path, account: &str) -> Result<(), ConfigErro
     if account.len() == ACCOUNT_LEN && account.bytes().all(|byte| byte.is_ascii_digit()) {
         return Ok(());
     }
-    Err(ConfigError::value(path, "account", format_args!("{account:?} is no account"), "give 12 digits, in quotes"))
+    Err(ConfigError::value(
+        path,
+        "account",
+        format_args!("{account:?} is no account"),
+        "give 12 digits, in quotes",
+    ))
 }
 
 fn roots(path: &Path, folder: &Path, names: &[String]) -> Result<Vec<Root>, ConfigError> {
     if names.is_empty() {
         let advice = "give \"own\" for this host's, or the path of a root certificate";
-        return Err(ConfigError::value(path, "roots", "there is none: no document could be verified", advice));
+        return Err(ConfigError::value(
+            path,
+            "roots",
+            "there is none: no document could be verified",
+            advice,
+        ));
     }
     let root = |name: &String| match name.as_str() {
         "own" => Ok(Root::Own),
@@ -195,12 +204,7 @@ fn document_age(path: &Path, seconds: Option<u64>) -> Result<Duration, ConfigErr
     Err(ConfigError::value(path, "max_document_age_seconds", "too small or too large", range))
 }
 
-fn endpoint(
-    path: &Path,
-    folder: &Path,
-    index: usize,
-    entry: ListenerEntry,
-) -> Result<Endpoint, ConfigError> {
+fn endpoint(path: &Path, folder: &Path, index: usize, entry: ListenerEntry) -> Result<Endpoint, ConfigError> {
     let key = format!("listener {}", index.saturating_add(1));
     let wrong = |problem: &str, advice: &str| Err(ConfigError::value(path, &key, problem, advice));
     match (entry.https, entry.http, entry.unix, entry.vsock, entry.tls) {
@@ -216,7 +220,10 @@ fn endpoint(
             Ok(Endpoint::Unix { path: folder.join(socket), tls: tls.unwrap_or(true) })
         }
         (None, None, None, Some(port), tls) => Ok(Endpoint::Vsock { port, tls: tls.unwrap_or(true) }),
-        _ => wrong("it has not just one of https, http, unix and vsock", "give each listener a table of its own"),
+        _ => wrong(
+            "it has not just one of https, http, unix and vsock",
+            "give each listener a table of its own",
+        ),
     }
 }
 
@@ -259,4 +266,3 @@ fn limits(path: &Path, entry: &LimitsEntry) -> Result<Limits, ConfigError> {
         shutdown_time: time("shutdown_seconds", entry.shutdown_seconds, default.shutdown_time)?,
     })
 }
-

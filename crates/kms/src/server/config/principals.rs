@@ -76,12 +76,22 @@ fn principal(
     let id = &entry.access_key_id;
     if !ACCESS_KEY_ID_LEN.contains(&id.len()) || !id.bytes().all(plain) {
         let problem = format!("{id:?} is no access key id");
-        return Err(ConfigError::value(path, key("access_key_id"), problem, "use 16 to 128 letters and digits"));
+        return Err(ConfigError::value(
+            path,
+            key("access_key_id"),
+            problem,
+            "use 16 to 128 letters and digits",
+        ));
     }
     let secret = read_text(path, &folder.join(&entry.secret), &key("secret"))?;
     if secret.len() < MIN_SECRET_LEN {
         let problem = format!("{} holds fewer than {MIN_SECRET_LEN} characters", entry.secret.display());
-        return Err(ConfigError::value(path, key("secret"), problem, "`openssl rand -base64 30` makes a good one"));
+        return Err(ConfigError::value(
+            path,
+            key("secret"),
+            problem,
+            "`openssl rand -base64 30` makes a good one",
+        ));
     }
     let token = |file: &PathBuf| read_text(path, &folder.join(file), &key("session_token"));
     let policy = |file: &PathBuf| read_policy(path, &folder.join(file), &key("identity_policy"));
@@ -104,7 +114,12 @@ fn check_arn(path: &Path, account: &str, arn: &str) -> Result<(), ConfigError> {
         return Ok(());
     }
     let advice = format!("write arn:aws:iam::{account}:user/NAME");
-    Err(ConfigError::value(path, "principal", format_args!("{arn:?} names no user or role of account {account}"), advice))
+    Err(ConfigError::value(
+        path,
+        "principal",
+        format_args!("{arn:?} names no user or role of account {account}"),
+        advice,
+    ))
 }
 
 /// The one line of a private file.
@@ -198,7 +213,9 @@ fn write(
 ) -> Result<(), ConfigError> {
     let own = folder.join(FOLDER);
     match rustix::fs::mkdir(&own, rustix::fs::Mode::RWXU) {
-        Err(errno) if errno != rustix::io::Errno::EXIST => return Err(FileError::io("make", &own, errno).into()),
+        Err(errno) if errno != rustix::io::Errno::EXIST => {
+            return Err(FileError::io("make", &own, errno).into());
+        }
         _ => {}
     }
     let (secret, policy_file) = (format!("{FOLDER}/{name}.secret"), format!("{FOLDER}/{name}.json"));
