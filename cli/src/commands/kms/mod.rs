@@ -1,9 +1,13 @@
 //! `enclave kms`: a key service that speaks the protocol of AWS KMS, and what its operator needs beside it.
 
+mod init;
+mod principal;
+mod serve;
+
 use std::path::PathBuf;
 
-use crate::args::{KmsCommand, KmsFolderArgs};
-use crate::error::{Failure, Result};
+use crate::args::{KmsCommand, KmsFolderArgs, KmsPrincipalCommand};
+use crate::error::Result;
 use crate::paths;
 
 /// The service's folder within the state folder.
@@ -11,9 +15,9 @@ const FOLDER: &str = "kms";
 
 pub(crate) fn kms(command: &KmsCommand) -> Result<()> {
     match command {
-        KmsCommand::Init(_) | KmsCommand::Serve(_) | KmsCommand::Principal(_) => {
-            Err(Failure::new("this command is being built", "merge branch server again"))
-        }
+        KmsCommand::Init(args) => init::init(args),
+        KmsCommand::Serve(args) => serve::serve(args),
+        KmsCommand::Principal(KmsPrincipalCommand::Add(args)) => principal::add(args),
     }
 }
 
