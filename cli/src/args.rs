@@ -22,8 +22,8 @@ pub(crate) use self::image::{
     EifVerifyArgs,
 };
 pub(crate) use self::kms::{
-    EnclavePort, KmsCommand, KmsFolderArgs, KmsInitArgs, KmsPrincipalAddArgs, KmsPrincipalCommand,
-    KmsServeArgs,
+    EnclavePort, KmsBackupArgs, KmsCommand, KmsFolderArgs, KmsInitArgs, KmsLogCommand, KmsLogVerifyArgs,
+    KmsPrincipalAddArgs, KmsPrincipalCommand, KmsRotateArgs, KmsServeArgs,
 };
 pub(crate) use self::lifecycle::{
     ConnectArgs, CreateArgs, DescribeArgs, DoctorArgs, ImageArgs, Level, NameArgs, RunArgs, StartArgs,

@@ -1,10 +1,13 @@
 //! Options of the commands for the key service.
 
+mod keeping;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+pub(crate) use self::keeping::{KmsBackupArgs, KmsLogCommand, KmsLogVerifyArgs, KmsRotateArgs};
 use super::OutputArgs;
 
 /// `enclave kms`.
@@ -17,6 +20,13 @@ pub(crate) enum KmsCommand {
     /// Who may sign requests
     #[command(subcommand)]
     Principal(KmsPrincipalCommand),
+    /// Copy the database into a new file, also while the service runs, and check the copy
+    Backup(KmsBackupArgs),
+    /// Seal all keys anew under a new master key; the service must not run
+    RotateMasterKey(KmsRotateArgs),
+    /// The log of decisions
+    #[command(subcommand)]
+    Log(KmsLogCommand),
 }
 
 /// Where a key service's folder is.

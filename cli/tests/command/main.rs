@@ -12,6 +12,7 @@ mod eif;
 mod enclaves;
 mod extract;
 mod fetched;
+mod kms_keeping;
 mod newc;
 mod nitro_cli;
 mod nitro_cli_errors;

@@ -1,12 +1,14 @@
 //! `enclave kms`: a key service that speaks the protocol of AWS KMS, and what its operator needs beside it.
 
 mod init;
+mod keeping;
+mod log;
 mod principal;
 mod serve;
 
 use std::path::PathBuf;
 
-use crate::args::{KmsCommand, KmsFolderArgs, KmsPrincipalCommand};
+use crate::args::{KmsCommand, KmsFolderArgs, KmsLogCommand, KmsPrincipalCommand};
 use crate::error::Result;
 use crate::paths;
 
@@ -18,6 +20,9 @@ pub(crate) fn kms(command: &KmsCommand) -> Result<()> {
         KmsCommand::Init(args) => init::init(args),
         KmsCommand::Serve(args) => serve::serve(args),
         KmsCommand::Principal(KmsPrincipalCommand::Add(args)) => principal::add(args),
+        KmsCommand::Backup(args) => keeping::backup(args),
+        KmsCommand::RotateMasterKey(args) => keeping::rotate(args),
+        KmsCommand::Log(KmsLogCommand::Verify(args)) => log::verify(args),
     }
 }
 
