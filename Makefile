@@ -7,7 +7,7 @@ SHELL := /bin/sh
 help: ## Say what can be made
 	@sed -n 's/^\([a-z]*\):.* ## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
 
-build: ## The host's and the guest's programs, all static, and the guest kernel
+build: ## The programs of host and guest, static but for one, and the guest kernel
 	@tools/setup
 	@tools/build-programs
 	@enclave-init/kernel/build >/dev/null

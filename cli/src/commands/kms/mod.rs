@@ -2,14 +2,16 @@
 
 mod explain;
 mod init;
+mod keeping;
 mod lint;
+mod log;
 mod policies;
 mod principal;
 mod serve;
 
 use std::path::PathBuf;
 
-use crate::args::{KmsCommand, KmsFolderArgs, KmsPrincipalCommand};
+use crate::args::{KmsCommand, KmsFolderArgs, KmsLogCommand, KmsPrincipalCommand};
 use crate::error::Result;
 use crate::paths;
 
@@ -24,6 +26,9 @@ pub(crate) fn kms(command: &KmsCommand) -> Result<u8> {
         KmsCommand::Principal(KmsPrincipalCommand::Add(args)) => principal::add(args)?,
         KmsCommand::Lint(args) => return lint::lint(args),
         KmsCommand::Explain(args) => return explain::explain(args),
+        KmsCommand::Backup(args) => keeping::backup(args)?,
+        KmsCommand::RotateMasterKey(args) => keeping::rotate(args)?,
+        KmsCommand::Log(KmsLogCommand::Verify(args)) => log::verify(args)?,
     }
     Ok(0)
 }

@@ -1,4 +1,5 @@
 //! The master key under a key in a token: SoftHSM, asked by the service's own code through the program.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
