@@ -6,17 +6,24 @@
 mod attestation;
 mod build;
 mod image;
+mod kms;
 mod lifecycle;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub(crate) use self::attestation::{AttestCommand, Bytes, PkiCommand, PkiInitArgs, Time, VerifyArgs};
+pub(crate) use self::attestation::{
+    AttestCommand, Bytes, ExpectedPcr, PkiCommand, PkiInitArgs, Time, VerifyArgs,
+};
 pub(crate) use self::build::{BuildArgs, Compress, KmsHelperArgs};
 pub(crate) use self::image::{
     EifCommand, EifDescribeArgs, EifDiffArgs, EifExtractArgs, EifFilesArgs, EifMeasureArgs, EifSignArgs,
     EifVerifyArgs,
+};
+pub(crate) use self::kms::{
+    EnclavePort, KmsCommand, KmsFolderArgs, KmsInitArgs, KmsPrincipalAddArgs, KmsPrincipalCommand,
+    KmsServeArgs,
 };
 pub(crate) use self::lifecycle::{
     ConnectArgs, CreateArgs, DescribeArgs, DoctorArgs, ImageArgs, Level, NameArgs, RunArgs, StartArgs,
@@ -32,7 +39,7 @@ Environment:
   ENCLAVE_CONFIG     host configuration   [/etc/enclave/enclave.toml]
 
 Exit status: 0; 1 with a message that names the cause and the next step; 2 if the command line is wrong.
-`enclave wait` exits as the application did.";
+`enclave wait` exits as the application did, `enclave attest verify` by the kind of refusal (its help says which).";
 
 /// Run, measure and attest enclaves on any Linux host with KVM.
 #[derive(Debug, Parser)]
@@ -74,6 +81,9 @@ pub(crate) enum Command {
     /// This host's root of trust
     #[command(subcommand)]
     Pki(PkiCommand),
+    /// Keys that only the right enclave can open: a key service that speaks the protocol of AWS KMS
+    #[command(subcommand)]
+    Kms(Box<KmsCommand>),
     /// Check what this host offers and say how to mend what is missing
     Doctor(DoctorArgs),
     /// Print a completion script for a shell

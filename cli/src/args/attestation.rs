@@ -16,16 +16,36 @@ pub(crate) enum AttestCommand {
     Verify(VerifyArgs),
 }
 
+/// What `enclave attest verify --help` ends with.
+const VERIFY_STATUS: &str = "\
+Exit status:
+   0  every step passed
+   1  the document could not be judged: a file is missing or unreadable, or options contradict each other
+   2  the command line is wrong
+   3  structure: it is no attestation document
+   4  chain: its certificates do not lead to a root you trust
+   5  dates: a certificate is not valid yet, or no longer
+   6  signature: it was changed, or signed with another key
+   7  age: too old, or from the future
+   8  debug: a debug enclave made it
+   9  policy: PCRs, signer, user data or public key are others than expected
+  10  nonce: it was made for another request";
+
 /// `enclave attest verify`.
 #[derive(Debug, Args)]
+#[command(after_help = VERIFY_STATUS)]
 pub(crate) struct VerifyArgs {
     /// The document: a file of raw bytes, hexadecimal or base64 text; - for standard input
     #[arg(value_name = "DOC")]
     pub(crate) document: PathBuf,
 
-    /// The only root certificate to trust (see `enclave pki export-root`)
-    #[arg(long, value_name = "PEM")]
-    pub(crate) root: PathBuf,
+    /// The root certificate to trust (see `enclave pki export-root`); may be given again, and then any of them will do
+    #[arg(long, value_name = "PEM", required_unless_present = "policy")]
+    pub(crate) root: Vec<PathBuf>,
+
+    /// What to expect, in TOML: roots, sets of PCRs, signers, greatest age (docs/attestation.md); other options add to it
+    #[arg(long, value_name = "FILE", conflicts_with = "allow_debug")]
+    pub(crate) policy: Option<PathBuf>,
 
     /// A register's expected value, such as 0=<96 hex digits>; may be given again
     #[arg(long = "pcr", value_name = "N=HEX")]
@@ -42,6 +62,10 @@ pub(crate) struct VerifyArgs {
     /// The public key that the document must hold (DER)
     #[arg(long, value_name = "HEX", value_parser = hexadecimal)]
     pub(crate) public_key: Option<Bytes>,
+
+    /// The greatest age of the document, by its own time stamp; at most 60 seconds of the future are accepted then
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) max_age: Option<u64>,
 
     /// Accept a debug enclave's document, whose PCR 0 is all zeros and proves nothing about the image
     #[arg(long)]

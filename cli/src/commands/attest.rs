@@ -1,20 +1,31 @@
 //! `enclave attest verify`.
 
-use std::collections::BTreeMap;
+mod expectations;
+
 use std::time::{Duration, SystemTime};
 
-use attestation::certificate::Certificate;
 use attestation::cose::SignedPayload;
 use attestation::document::AttestationDocument;
-use attestation::pcr::Pcr;
-use attestation::verify::{ChainError, Policy, PolicyError, Step, VerifiedDocument, VerifyError, verify};
-use serde::Serialize;
+use attestation::report::{CertificateReport, Claims, Content, Examination, Report, Status, examine};
+use attestation::verify::{ChainError, PolicyError, Step, VerifyError};
 
-use crate::args::{AttestCommand, Bytes, Time, VerifyArgs};
-use crate::certificate::CertificateReport;
+use self::expectations::Expectations;
+use crate::args::{AttestCommand, Format, Time, VerifyArgs};
 use crate::error::{Failure, Result};
+use crate::input;
 use crate::output::{self, Fields, printable};
-use crate::{input, time};
+
+/// The exit statuses of a document that is refused; 1 and 2 are those of every command. Also in docs/attestation.md and the help text.
+mod status {
+    pub(super) const STRUCTURE: u8 = 3;
+    pub(super) const CHAIN: u8 = 4;
+    pub(super) const DATES: u8 = 5;
+    pub(super) const SIGNATURE: u8 = 6;
+    pub(super) const AGE: u8 = 7;
+    pub(super) const DEBUG: u8 = 8;
+    pub(super) const POLICY: u8 = 9;
+    pub(super) const NONCE: u8 = 10;
+}
 
 pub(crate) fn attest(command: &AttestCommand) -> Result<()> {
     match command {
@@ -23,81 +34,76 @@ pub(crate) fn attest(command: &AttestCommand) -> Result<()> {
 }
 
 fn verify_document(args: &VerifyArgs) -> Result<()> {
-    let root = input::root_certificate(&args.root)?;
+    let expected = Expectations::of(args)?;
     let document = input::document(&args.document)?;
-    let policy = policy(args)?;
     let time = match args.at {
         None => SystemTime::now(),
         Some(Time::Fixed(timestamp)) => timestamp.into(),
-        Some(Time::OfDocument) => time_of(&document)?,
+        // What cannot be read has no time, and is refused at any.
+        Some(Time::OfDocument) => time_of(&document).unwrap_or_else(SystemTime::now),
     };
-    let verified = verify(&document, &root, time, &policy).map_err(|error| refusal(&error, &root))?;
-    let report = Report::new(&verified, time);
+    let Examination { outcome, report } = examine(&document, &expected.roots, time, &expected.policy);
+    if args.output.format == Format::Json {
+        output::json(&report)?;
+    }
+    let verified = outcome.map_err(|error| refusal(&error, &expected))?;
     if verified.debug {
         output::tell("warning: a debug enclave made this document: it proves nothing about the image");
     }
-    output::print(args.output.format, &report, Report::text)
-}
-
-fn policy(args: &VerifyArgs) -> Result<Policy> {
-    let mut pcrs = BTreeMap::new();
-    for expected in &args.pcrs {
-        let earlier = pcrs.insert(expected.index, expected.value);
-        if earlier.is_some_and(|earlier| earlier != expected.value) {
-            return Err(Failure::new(
-                format_args!("--pcr gives two values for PCR {}", expected.index),
-                "give one value for each register",
-            ));
+    match (args.output.format, report.content()) {
+        (Format::Text, Content::Verified(claims)) => {
+            output::write(text(&report, claims, verified.matched.as_deref()).as_bytes())
         }
+        _ => Ok(()),
     }
-    let bytes = |option: &Option<Bytes>| option.as_ref().map(|bytes| bytes.0.clone());
-    Ok(Policy {
-        pcrs,
-        nonce: bytes(&args.nonce),
-        user_data: bytes(&args.user_data),
-        public_key: bytes(&args.public_key),
-        allow_debug: args.allow_debug,
-    })
 }
 
 /// The time stamp that the document gives itself; the signature over it is checked afterwards.
-fn time_of(document: &[u8]) -> Result<SystemTime> {
-    let unreadable = |cause: String| {
-        Failure::new(format_args!("the document is refused: structure: {cause}"), advice(Step::Structure))
-    };
-    let envelope = SignedPayload::from_bytes(document).map_err(|error| unreadable(error.to_string()))?;
-    let document = AttestationDocument::from_payload(envelope.payload())
-        .map_err(|error| unreadable(error.to_string()))?;
-    SystemTime::UNIX_EPOCH
-        .checked_add(Duration::from_millis(document.timestamp))
-        .ok_or_else(|| unreadable("its time stamp is beyond every calendar".to_owned()))
+fn time_of(document: &[u8]) -> Option<SystemTime> {
+    let envelope = SignedPayload::from_bytes(document).ok()?;
+    let document = AttestationDocument::from_payload(envelope.payload()).ok()?;
+    SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(document.timestamp))
 }
 
-fn refusal(error: &VerifyError, root: &Certificate) -> Failure {
+fn refusal(error: &VerifyError, expected: &Expectations) -> Failure {
+    let cause = format_args!("the document is refused: {error}").to_string();
     let next = match error {
-        VerifyError::Chain(ChainError::OtherRoot) => {
-            return Failure::new(
-                format_args!("the document is refused: {error}"),
-                format_args!(
-                    "the root given is {}, SHA-256 {}: get the root of the host that made the document \
-                     (`enclave pki export-root` there)",
-                    root.subject(),
-                    hex::encode(root.fingerprint()),
-                ),
-            );
-        }
-        VerifyError::Policy(PolicyError::Debug) => {
+        VerifyError::Chain(ChainError::OtherRoot) => format!(
+            "the roots you trust are {}: get the root of the host that made the document (`enclave pki export-root` there)",
+            expected.root_names.join(", ")
+        ),
+        VerifyError::Policy(error) => policy_advice(error).to_owned(),
+        other => advice(other.step()).to_owned(),
+    };
+    Failure::new(cause, next).with_status(exit_status(error))
+}
+
+const fn exit_status(error: &VerifyError) -> u8 {
+    match error {
+        VerifyError::Structure(_) => status::STRUCTURE,
+        VerifyError::Chain(_) => status::CHAIN,
+        VerifyError::Dates(_) => status::DATES,
+        VerifyError::Signature => status::SIGNATURE,
+        VerifyError::Age(_) => status::AGE,
+        VerifyError::Policy(PolicyError::Debug) => status::DEBUG,
+        VerifyError::Policy(PolicyError::Nonce) => status::NONCE,
+        VerifyError::Policy(_) => status::POLICY,
+    }
+}
+
+const fn policy_advice(error: &PolicyError) -> &'static str {
+    match error {
+        PolicyError::Debug => {
             "run the enclave without --debug; only for a test, accept it with --allow-debug"
         }
-        VerifyError::Policy(PolicyError::Pcr { .. } | PolicyError::MissingPcr(_)) => {
+        PolicyError::Pcr(_) | PolicyError::NoSet(_) | PolicyError::Signer(_) => {
             "another image, signer, role or host made it: compare with `enclave eif measure` and `enclave pki show`"
         }
-        VerifyError::Policy(PolicyError::Nonce) => {
+        PolicyError::Nonce => {
             "ask for a new document with your nonce: this one may be an old one played again"
         }
-        other => advice(other.step()),
-    };
-    Failure::new(format_args!("the document is refused: {error}"), next)
+        PolicyError::UserData | PolicyError::PublicKey => advice(Step::Policy),
+    }
 }
 
 const fn advice(step: Step) -> &'static str {
@@ -109,81 +115,40 @@ const fn advice(step: Step) -> &'static str {
              time with --at"
         }
         Step::Signature => "do not trust it: ask for a new document and compare how it travels",
+        Step::Age => "ask for a new document, or set the clock",
         Step::Policy => "do not trust the enclave until what it says is what you expect",
     }
 }
 
-/// What a verified document says, for people and programs.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Report {
-    verified: bool,
-    #[serde(rename = "ModuleID")]
-    module_id: String,
-    debug: bool,
-    timestamp: String,
-    #[serde(rename = "TimestampMs")]
-    timestamp_ms: u64,
-    verified_at: String,
-    #[serde(rename = "PCRs")]
-    pcrs: BTreeMap<u8, Pcr>,
-    #[serde(serialize_with = "hexadecimal")]
-    nonce: Option<Vec<u8>>,
-    #[serde(serialize_with = "hexadecimal")]
-    user_data: Option<Vec<u8>>,
-    #[serde(serialize_with = "hexadecimal")]
-    public_key: Option<Vec<u8>>,
-    certificates: Vec<CertificateReport>,
-}
-
-fn hexadecimal<S: serde::Serializer>(
-    bytes: &Option<Vec<u8>>,
-    serializer: S,
-) -> core::result::Result<S::Ok, S::Error> {
-    bytes.as_ref().map(hex::encode).serialize(serializer)
-}
-
-impl Report {
-    fn new(verified: &VerifiedDocument, time: SystemTime) -> Self {
-        let document = &verified.document;
-        Self {
-            verified: true,
-            module_id: document.module_id.clone(),
-            debug: verified.debug,
-            timestamp: time::milliseconds(document.timestamp),
-            timestamp_ms: document.timestamp,
-            verified_at: time::text(time),
-            pcrs: document.pcrs.iter().map(|(index, value)| (index.get(), *value)).collect(),
-            nonce: document.nonce.clone(),
-            user_data: document.user_data.clone(),
-            public_key: document.public_key.clone(),
-            certificates: verified.certificates.iter().map(CertificateReport::new).collect(),
+/// A verified document, for people.
+fn text(report: &Report, claims: &Claims, matched: Option<&str>) -> String {
+    let mut fields = Fields::default();
+    fields.add("Module", printable(&claims.module_id)).add("Made at", &claims.timestamp);
+    if let Some(set) = matched {
+        fields.add("Accepted as", printable(set));
+    }
+    for (index, value) in &claims.pcrs {
+        if !value.is_zero() || (*index < 3 && claims.debug) {
+            fields.add(format!("PCR{index}"), value);
         }
     }
-
-    fn text(&self) -> String {
-        let mut fields = Fields::default();
-        fields.add("Module", printable(&self.module_id)).add("Made at", &self.timestamp);
-        for (index, value) in &self.pcrs {
-            if !value.is_zero() || (*index < 3 && self.debug) {
-                fields.add(format!("PCR{index}"), value);
-            }
+    for (label, bytes) in
+        [("Nonce", &claims.nonce), ("User data", &claims.user_data), ("Public key", &claims.public_key)]
+    {
+        if let Some(bytes) = bytes {
+            fields.add(label, bytes);
         }
-        for (label, bytes) in
-            [("Nonce", &self.nonce), ("User data", &self.user_data), ("Public key", &self.public_key)]
-        {
-            if let Some(bytes) = bytes {
-                fields.add(label, hex::encode(bytes));
-            }
-        }
-        for certificate in &self.certificates {
+    }
+    for certificate in &claims.certificates {
+        if let CertificateReport::Readable(certificate) = certificate {
             fields.add("Certificate", printable(&certificate.subject));
         }
-        format!(
-            "Verified: structure, chain, dates (as of {}), signature and policy.\n{}\
-             Registers not shown are zero.\n",
-            self.verified_at,
-            fields.render(2)
-        )
     }
+    let age = if report.steps().age.status == Status::Passed { ", age" } else { "" };
+    format!(
+        "Verified: structure, chain, dates (as of {}), signature{age} and policy.\n{}\
+         Registers not shown are zero.\n",
+        report.verified_at(),
+        fields.render(2)
+    )
 }

@@ -13,21 +13,21 @@ use nsm_device::{Identity, SecurityModule};
 
 use crate::support::{Ran, User, keys};
 
-const NONCE: &[u8] = b"fresh";
+pub(crate) const NONCE: &[u8] = b"fresh";
 const USER_DATA: &[u8] = b"data";
 const PUBLIC_KEY: &[u8] = b"key";
 
 /// A document, where it was written to, and what it should say.
-struct Fixture {
-    user: User,
-    raw: Vec<u8>,
-    document: String,
-    root: String,
-    pcr0: String,
-    made: SystemTime,
+pub(crate) struct Fixture {
+    pub(crate) user: User,
+    pub(crate) raw: Vec<u8>,
+    pub(crate) document: String,
+    pub(crate) root: String,
+    pub(crate) pcr0: String,
+    pub(crate) made: SystemTime,
 }
 
-fn image() -> Measurements {
+pub(crate) fn image() -> Measurements {
     let register = |byte: u8| Pcr::from_bytes([byte; 48]);
     Measurements {
         pcr0: register(0xa0),
@@ -37,7 +37,7 @@ fn image() -> Measurements {
     }
 }
 
-fn made_at(made: SystemTime, measurements: Option<&Measurements>) -> Fixture {
+pub(crate) fn made_at(made: SystemTime, measurements: Option<&Measurements>) -> Fixture {
     let instance: InstanceId = "i-1234567890abcdef0".parse().unwrap();
     let role: Role = "arn:aws:iam::123456789012:role/Webserver".parse().unwrap();
     let root = RootAuthority::generate(made, &mut SysRng).unwrap();
@@ -67,12 +67,12 @@ fn made_at(made: SystemTime, measurements: Option<&Measurements>) -> Fixture {
     }
 }
 
-fn production() -> Fixture {
+pub(crate) fn production() -> Fixture {
     made_at(SystemTime::now(), Some(&image()))
 }
 
 impl Fixture {
-    fn verify(&self, more: &[&str]) -> Ran {
+    pub(crate) fn verify(&self, more: &[&str]) -> Ran {
         let words = ["attest", "verify", &self.document, "--root", &self.root];
         self.user.run(&[&words[..], more].concat())
     }
@@ -87,20 +87,24 @@ fn a_genuine_document_is_verified_and_shown() {
         assert!(text.contains(word), "{word}: {text}");
     }
     let ran = fixture.verify(&["-o", "json"]).succeeded();
+    // Those of a verified document, then the account of each step.
     assert_eq!(
         keys(&ran.stdout),
         [
             "Verified",
+            "VerifiedAt",
             "ModuleID",
             "Debug",
             "Timestamp",
             "TimestampMs",
-            "VerifiedAt",
             "PCRs",
             "Nonce",
             "UserData",
             "PublicKey",
-            "Certificates"
+            "Certificates",
+            "Failure",
+            "Steps",
+            "Unproven"
         ]
     );
     let report = ran.json();
@@ -133,13 +137,14 @@ fn a_document_is_taken_in_every_form() {
 fn each_expectation_that_is_not_met_refuses_the_document() {
     let fixture = production();
     let other = "b0".repeat(48);
-    let _ =
-        fixture.verify(&["--pcr", &format!("0={other}")]).failed(&["policy", "PCR 0", &other, &fixture.pcr0]);
-    let _ = fixture.verify(&["--pcr", &format!("8={other}")]).failed(&["PCR 8"]);
-    let _ = fixture.verify(&["--pcr", &format!("16={other}")]).failed(&["PCR 16", "not in the document"]);
-    let _ = fixture.verify(&["--nonce", "00"]).failed(&["policy", "nonce"]);
-    let _ = fixture.verify(&["--user-data", "00"]).failed(&["user data"]);
-    let _ = fixture.verify(&["--public-key", "00"]).failed(&["public key"]);
+    let _ = fixture
+        .verify(&["--pcr", &format!("0={other}")])
+        .refused(9, &["policy", "PCR 0", &other, &fixture.pcr0]);
+    let _ = fixture.verify(&["--pcr", &format!("8={other}")]).refused(9, &["PCR 8"]);
+    let _ = fixture.verify(&["--pcr", &format!("16={other}")]).refused(9, &["PCR 16", "not in the document"]);
+    let _ = fixture.verify(&["--nonce", "00"]).refused(10, &["policy", "nonce"]);
+    let _ = fixture.verify(&["--user-data", "00"]).refused(9, &["user data"]);
+    let _ = fixture.verify(&["--public-key", "00"]).refused(9, &["public key"]);
     let same = format!("0={}", fixture.pcr0);
     let _ = fixture.verify(&["--pcr", &same, "--pcr", &same]).succeeded();
     let _ = fixture.verify(&["--pcr", &same, "--pcr", &format!("0={other}")]).failed(&["two values"]);
@@ -149,7 +154,7 @@ fn each_expectation_that_is_not_met_refuses_the_document() {
 fn another_root_refuses_the_document() {
     let (fixture, stranger) = (production(), production());
     let words = ["attest", "verify", &fixture.document, "--root", &stranger.root];
-    let _ = fixture.user.run(&words).failed(&["chain", "another root", "export-root"]);
+    let _ = fixture.user.run(&words).refused(4, &["chain", "another root", "export-root"]);
 }
 
 #[test]
@@ -159,9 +164,10 @@ fn a_changed_document_is_refused() {
     let position = changed.windows(NONCE.len()).position(|window| window == NONCE).unwrap();
     changed[position] ^= 1;
     let path = fixture.user.file("changed", &changed);
-    let _ = fixture.user.run(&["attest", "verify", &path, "--root", &fixture.root]).failed(&["signature"]);
+    let _ =
+        fixture.user.run(&["attest", "verify", &path, "--root", &fixture.root]).refused(6, &["signature"]);
     let cut = fixture.user.file("cut", &fixture.raw[..fixture.raw.len() - 1]);
-    let _ = fixture.user.run(&["attest", "verify", &cut, "--root", &fixture.root]).failed(&["structure"]);
+    let _ = fixture.user.run(&["attest", "verify", &cut, "--root", &fixture.root]).refused(3, &["structure"]);
 }
 
 #[test]
@@ -169,21 +175,21 @@ fn dates_are_judged_now_or_at_the_time_asked_for() {
     let past = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
     let fixture = made_at(past, Some(&image()));
     assert_eq!(fixture.made, past);
-    let _ = fixture.verify(&[]).failed(&["dates", "--at"]);
+    let _ = fixture.verify(&[]).refused(5, &["dates", "--at"]);
     let _ = fixture.verify(&["--at", "1700000000"]).succeeded();
     let _ = fixture.verify(&["--at", "2023-11-14T22:13:20Z"]).succeeded();
     let _ = fixture.verify(&["--at", "document"]).succeeded();
     // Three hours later the signing key's certificate has ended, although the chain above it has not.
-    let _ = fixture.verify(&["--at", "1700011000"]).failed(&["dates"]);
-    let _ = fixture.verify(&["--at", "1600000000"]).failed(&["dates"]);
+    let _ = fixture.verify(&["--at", "1700011000"]).refused(5, &["dates"]);
+    let _ = fixture.verify(&["--at", "1600000000"]).refused(5, &["dates"]);
 }
 
 #[test]
 fn a_debug_document_is_refused_whatever_else_is_said() {
     let fixture = made_at(SystemTime::now(), None);
     let zeros = format!("0={}", "0".repeat(96));
-    let _ = fixture.verify(&[]).failed(&["debug", "--allow-debug"]);
-    let _ = fixture.verify(&["--pcr", &zeros]).failed(&["debug"]);
+    let _ = fixture.verify(&[]).refused(8, &["debug", "--allow-debug"]);
+    let _ = fixture.verify(&["--pcr", &zeros]).refused(8, &["debug"]);
     let allowed = fixture.verify(&["--allow-debug", "--pcr", &zeros, "-o", "json"]).succeeded();
     assert_eq!(allowed.json()["Debug"], true);
     assert!(allowed.stderr.contains("warning"), "{allowed:#?}");

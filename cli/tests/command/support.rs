@@ -124,6 +124,13 @@ impl Ran {
         self.says(words)
     }
 
+    /// A refusal with an exit status of its own: nothing on standard output, a cause with these words and a next step.
+    #[track_caller]
+    pub(crate) fn refused(self, status: i32, words: &[&str]) -> Self {
+        assert_eq!((self.status, self.stdout.as_str()), (status, ""), "{self:#?}");
+        self.says(words)
+    }
+
     /// Insists on a cause with these words and a next step.
     #[track_caller]
     pub(crate) fn says(self, words: &[&str]) -> Self {

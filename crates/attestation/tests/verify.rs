@@ -19,6 +19,7 @@ use attestation::key::PrivateKey;
 use attestation::path::{DatesError, PathError};
 use attestation::pcr::{Pcr, PcrIndex};
 use attestation::pki::LEAF_LIFETIME;
+use attestation::policy::Comparison;
 use attestation::verify::{
     ChainError, Policy, PolicyError, Step, StructureError, VerifiedDocument, VerifyError, verify,
 };
@@ -79,7 +80,7 @@ fn a_policy_that_fits_accepts() {
         nonce: Some(b"nonce".to_vec()),
         user_data: Some(b"user data".to_vec()),
         public_key: Some(b"public key".to_vec()),
-        allow_debug: false,
+        ..Policy::default()
     };
     assert!(case.verify(&policy).is_ok());
 }
@@ -98,8 +99,10 @@ fn each_part_of_a_policy_refuses_by_itself() {
     let pcr = |number, value| Policy { pcrs: [(index(number), value)].into(), ..Policy::default() };
     let found = case.document.pcrs[&index(2)];
     let expected = Pcr::from_bytes([1; 48]);
-    assert_eq!(refusal(pcr(2, expected)), PolicyError::Pcr { index: index(2), found, expected });
-    assert_eq!(refusal(pcr(16, Pcr::ZERO)), PolicyError::MissingPcr(index(16)));
+    let different = Comparison { index: index(2), found: Some(found), expected };
+    assert_eq!(refusal(pcr(2, expected)), PolicyError::Pcr(different));
+    let missing = Comparison { index: index(16), found: None, expected: Pcr::ZERO };
+    assert_eq!(refusal(pcr(16, Pcr::ZERO)), PolicyError::Pcr(missing));
 }
 
 #[test]

@@ -14,6 +14,7 @@
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::string_slice))]
 
 pub mod audit;
+mod curve;
 pub mod error;
 pub mod key;
 pub mod operations;

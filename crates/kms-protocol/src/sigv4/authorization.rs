@@ -134,6 +134,3 @@ fn read_signature(digits: &str) -> Option<[u8; 32]> {
     let lower = digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     (lower && hex::decode_to_slice(digits, &mut signature).is_ok()).then_some(signature)
 }
-
-#[cfg(test)]
-mod tests;

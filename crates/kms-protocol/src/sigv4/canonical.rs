@@ -158,6 +158,3 @@ fn upper_digit(nibble: u8) -> char {
 fn digit(character: u8) -> Option<u8> {
     UPPER.iter().position(|upper| *upper == character).and_then(|value| u8::try_from(value).ok())
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,0 +1,50 @@
+//! Other people's text in messages: escaped, and no longer than a line of a log.
+
+/// Most characters that are shown of one value. A PCR has 96, an ARN rarely more than 150.
+const MAX_SHOWN: usize = 200;
+
+/// `text` in quotation marks, control and invisible characters escaped, cut if it is long.
+pub(super) fn quoted(text: &str) -> String {
+    let mut shown: String = text.chars().take(MAX_SHOWN).flat_map(char::escape_debug).collect();
+    let length = text.chars().count();
+    if length > MAX_SHOWN {
+        shown.push('\u{2026}');
+        return format!("\"{shown}\" ({length} characters)");
+    }
+    format!("\"{shown}\"")
+}
+
+/// The candidate that looks most like `text`, as the end of a sentence; nothing if none does.
+pub(super) fn suggestion<'a>(text: &str, candidates: impl IntoIterator<Item = &'a str>) -> String {
+    /// How alike two words are (0 to 1) before one is taken for the other, mistyped.
+    const ALIKE: f64 = 0.8;
+    let text: String = text.chars().take(MAX_SHOWN).collect::<String>().to_ascii_lowercase();
+    candidates
+        .into_iter()
+        .map(|candidate| (strsim::jaro_winkler(&text, &candidate.to_ascii_lowercase()), candidate))
+        .filter(|(alike, _)| *alike >= ALIKE)
+        .max_by(|(one, _), (other, _)| one.total_cmp(other))
+        .map_or_else(String::new, |(_, candidate)| format!("; did you mean {candidate}?"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_would_drive_a_terminal_or_forge_a_line_is_escaped() {
+        assert_eq!(quoted("a\x1b[2J\r\nb\u{202e}\"\\"), r#""a\u{1b}[2J\r\nb\u{202e}\"\\""#);
+    }
+
+    #[test]
+    fn a_value_of_200_characters_is_shown_whole_and_a_longer_one_is_cut() {
+        assert_eq!(quoted(&"x".repeat(200)), format!("\"{}\"", "x".repeat(200)));
+        assert_eq!(quoted(&"x".repeat(201)), format!("\"{}\u{2026}\" (201 characters)", "x".repeat(200)));
+    }
+
+    #[test]
+    fn a_mistyped_word_is_recognised_and_another_is_not() {
+        assert_eq!(suggestion("kms:decypt", ["kms:Encrypt", "kms:Decrypt"]), "; did you mean kms:Decrypt?");
+        assert_eq!(suggestion("xyz", ["kms:Encrypt", "kms:Decrypt"]), "");
+    }
+}

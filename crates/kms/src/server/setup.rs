@@ -1,0 +1,170 @@
+//! A new service's folder: configuration, master key, database, certificates, an administrator.
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use rustix::fs::FlockOperation;
+use thiserror::Error;
+
+use super::certificates::{self, CertificateError};
+use super::config::{self, Added, ConfigError};
+use crate::store::private_file;
+use crate::store::{FileError, MasterKeyError, MasterKeySource, Store, StoreError};
+
+/// The certificate that clients trust, in the service's folder.
+pub const AUTHORITY: &str = "ca.pem";
+/// The user that a new service has.
+pub const ADMINISTRATOR: &str = "administrator";
+
+const AUTHORITY_KEY: &str = "ca.key";
+const CERTIFICATE: &str = "server.pem";
+const CERTIFICATE_KEY: &str = "server.key";
+const DATABASE: &str = "keys.db";
+const MASTER_KEY: &str = "master.key";
+/// The administrator may do everything that key policies leave to the account.
+const ADMINISTRATOR_POLICY: &str =
+    r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"kms:*","Resource":"*"}]}"#;
+
+/// What a new service shall be.
+#[derive(Debug, Clone)]
+pub struct Wishes {
+    /// The account in ARNs.
+    pub account: String,
+    /// The region in ARNs.
+    pub region: String,
+    /// Where to serve HTTPS.
+    pub listen: SocketAddr,
+    /// Names in the certificate, besides those of this host's loopback.
+    pub names: Vec<String>,
+}
+
+/// Why there is no new service. Advice stands behind a semicolon.
+#[derive(Debug, Error)]
+pub enum SetupError {
+    /// There is something in the folder's place.
+    #[error("{} is there already; choose another folder with --dir, or move that one away", .0.display())]
+    Exists(PathBuf),
+    /// Another `init` is at work beside it.
+    #[error("another command makes something in {} at this moment; wait until it is done", .0.display())]
+    Busy(PathBuf),
+    /// A folder could not be made or put into place.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Folder {
+        /// A verb phrase.
+        action: &'static str,
+        /// Which one.
+        path: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// One of the files.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The certificates.
+    #[error("no certificate could be made: {0}")]
+    Certificate(#[from] CertificateError),
+    /// The master key.
+    #[error(transparent)]
+    MasterKey(#[from] MasterKeyError),
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Account or region, or the administrator.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+}
+
+/// Makes the folder of a new service, mode 0700, and returns its administrator. It is filled beside its place: the folder is there whole, or
+/// not at all.
+///
+/// # Errors
+/// If there is something in its place, a wish cannot be fulfilled, or a file cannot be written.
+pub fn make(folder: &Path, wishes: &Wishes, now: SystemTime) -> Result<Added, SetupError> {
+    let failed = |action, path: &Path| {
+        let path = path.to_owned();
+        move |source| SetupError::Folder { action, path, source }
+    };
+    let parent = folder.parent().ok_or_else(|| SetupError::Exists(folder.to_owned()))?;
+    fs::create_dir_all(parent).map_err(failed("make", parent))?;
+    let lock = fs::File::open(parent).map_err(failed("open", parent))?;
+    rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)
+        .map_err(|_| SetupError::Busy(parent.to_owned()))?;
+    if fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some()) || folder.is_file() {
+        return Err(SetupError::Exists(folder.to_owned()));
+    }
+    let new = private_file::beside(folder, ".new");
+    match fs::remove_dir_all(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(failed("remove what an interrupted command left in", &new)(error));
+        }
+        _ => {}
+    }
+    DirBuilder::new().mode(0o700).create(&new).map_err(failed("make", &new))?;
+    let made = fill(&new, wishes, now);
+    let put = made.and_then(|made| {
+        // Replaces an empty folder, and nothing else.
+        fs::rename(&new, folder).map_err(failed("put into place", folder))?;
+        lock.sync_all().map_err(failed("write", parent))?;
+        Ok(made)
+    });
+    if put.is_err() {
+        // What is left holds keys of nothing.
+        let _ = fs::remove_dir_all(&new);
+    }
+    put
+}
+
+fn fill(folder: &Path, wishes: &Wishes, now: SystemTime) -> Result<Added, SetupError> {
+    let write = |name: &str, text: &str| private_file::write_new(&folder.join(name), text.as_bytes());
+    write(config::FILE, &configuration(wishes))?;
+    let certificates = certificates::make(&wishes.names, now)?;
+    write(AUTHORITY, &certificates.authority)?;
+    write(AUTHORITY_KEY, &certificates.authority_key)?;
+    write(CERTIFICATE, &certificates.certificate)?;
+    write(CERTIFICATE_KEY, &certificates.key)?;
+    let master = MasterKeySource::File(folder.join(MASTER_KEY)).generate()?;
+    drop(Store::create(&folder.join(DATABASE), &master)?);
+    Ok(config::add_principal(folder, ADMINISTRATOR, Some(ADMINISTRATOR_POLICY))?)
+}
+
+/// The text of a new configuration.
+fn configuration(wishes: &Wishes) -> String {
+    let quoted = |text: &str| toml::Value::from(text).to_string();
+    format!(
+        "\
+# The configuration of a key service (`enclave kms serve`): docs/kms.md. Relative paths are within this folder.
+
+# In the names (ARNs) of keys; requests are signed for this region.
+region = {region}
+account = {account}
+
+database = \"{DATABASE}\"
+# Every decision, a line of JSON each, chained by hashes.
+audit_log = \"audit.log\"
+
+# Roots of trust for attestation documents: \"own\" is this host's (`enclave pki show`); others are paths of certificates.
+roots = [\"own\"]
+max_document_age_seconds = 300
+# How CiphertextForRecipient is encoded: \"ber\" as AWS does, or \"der\".
+cms_encoding = \"ber\"
+
+[master_key]
+file = \"{MASTER_KEY}\"
+
+[tls]
+certificate = \"{CERTIFICATE}\"
+key = \"{CERTIFICATE_KEY}\"
+
+# Each listener is one of https, http (loopback addresses alone), unix and vsock; the last two speak TLS unless tls = false.
+[[listener]]
+https = \"{listen}\"
+",
+        region = quoted(&wishes.region),
+        account = quoted(&wishes.account),
+        listen = wishes.listen,
+    )
+}
