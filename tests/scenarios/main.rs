@@ -18,6 +18,7 @@ mod containers;
 mod ends;
 mod faults;
 mod hostile;
+mod kms;
 mod nitro_cli;
 mod signed;
 mod vsock;

@@ -1,0 +1,328 @@
+//! Secrets that only the right enclave can open: boto3 in an enclave, unchanged, through the helper and this project's key service.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Instant;
+
+use containers::tool;
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use tests::enclave::{Enclave, PATIENCE, Start};
+use tests::image_file::ImageFile;
+use tests::processes::signal;
+use tests::product::{User, bin_dir};
+
+/// The port of the application in the enclave.
+const PORT: u32 = 5007;
+/// The host's port that gives credentials.
+const CREDENTIALS: u32 = 8001;
+/// What is to be kept from everybody else.
+const SECRET: &str = "only the right enclave reads this";
+
+/// What applications do with boto3, and nothing that has to do with enclaves but the way in. Without arguments it serves on vsock, with
+/// one it asks once.
+const APPLICATION: &str = r#"import json, socket, sys
+import boto3, botocore.exceptions
+
+def answer(question):
+    try:
+        kms = boto3.client("kms")
+        opened = kms.decrypt(KeyId=question["KeyId"], CiphertextBlob=bytes.fromhex(question["Ciphertext"]))
+        return {"Plaintext": opened["Plaintext"].decode(), "Members": sorted(opened)}
+    except botocore.exceptions.ClientError as error:
+        return {"Error": error.response["Error"]["Code"], "Message": str(error)}
+
+if len(sys.argv) > 1:
+    print(json.dumps(answer(json.loads(sys.argv[1]))))
+    sys.exit()
+server = socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM)
+server.bind((socket.VMADDR_CID_ANY, 5007))
+server.listen()
+while True:
+    client, _ = server.accept()
+    client.sendall((json.dumps(answer(json.loads(client.makefile("rb").readline()))) + "\n").encode())
+    client.close()
+"#;
+
+/// The administrator's part: a key whose policy names an image, and a secret under it.
+const ADMINISTRATION: &str = r#"import boto3, json, sys
+kms = boto3.client("kms")
+key = kms.create_key(Policy=sys.argv[1])["KeyMetadata"]["KeyId"]
+sealed = kms.encrypt(KeyId=key, Plaintext=sys.argv[2].encode())["CiphertextBlob"]
+print(json.dumps({"KeyId": key, "Ciphertext": sealed.hex()}))
+"#;
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// A key service of a user, and an application's access key for it.
+struct Keys<'u> {
+    user: &'u User,
+    made: Value,
+    application: Value,
+}
+
+/// The service while it runs, with its log in a file.
+struct Served {
+    process: Child,
+    log: PathBuf,
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl<'u> Keys<'u> {
+    fn new(user: &'u User) -> Self {
+        let made = user.enclave(&["kms", "init", "--san", "kms.example", "-o", "json"]).success().json();
+        let name = "arn:aws:iam::000000000000:user/application";
+        let application = user.enclave(&["kms", "principal", "add", name, "-o", "json"]).success().json();
+        Self { user, made, application }
+    }
+
+    /// Serves, to this enclave too if one is named, and comes back once it listens.
+    fn serve(&self, enclave: Option<&str>) -> Served {
+        let mut words = vec!["kms", "serve", "-o", "json"];
+        words.extend(enclave.iter().flat_map(|name| ["--enclave", name]));
+        let log = self.user.path(&format!("kms-{}.log", enclave.unwrap_or("alone")));
+        let mut command = self.user.command(&words);
+        let mut process = command.stdout(Stdio::piped()).stderr(File::create(&log).unwrap()).spawn().unwrap();
+        let mut ready = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut ready).unwrap();
+        assert!(ready.starts_with('{'), "it does not serve: {}", fs::read_to_string(&log).unwrap());
+        Served { process, log }
+    }
+
+    /// Runs Python with boto3 on the host, as who holds this access key.
+    fn outside(&self, key: &Value, script: &str, arguments: &[&str]) -> Value {
+        let packages = tool::boto3_root().join("usr/lib/python3/dist-packages");
+        let output = Command::new("/usr/bin/python3")
+            .args(["-B", "-c", script])
+            .args(arguments)
+            .env_clear()
+            .env("PYTHONPATH", packages)
+            .env("AWS_ACCESS_KEY_ID", key["AccessKeyId"].as_str().unwrap())
+            .env("AWS_SECRET_ACCESS_KEY", key["SecretAccessKey"].as_str().unwrap())
+            .env("AWS_DEFAULT_REGION", self.made["Region"].as_str().unwrap())
+            .env("AWS_ENDPOINT_URL_KMS", self.made["Endpoint"].as_str().unwrap())
+            .env("AWS_CA_BUNDLE", self.made["Authority"].as_str().unwrap())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    /// Builds an image that asks this service.
+    fn build(&self, name: &str, more: &[&str]) -> PathBuf {
+        let output = self.user.path(name);
+        let (ca, port) = (self.made["Authority"].as_str().unwrap(), CREDENTIALS.to_string());
+        let words = [
+            "build",
+            "--output",
+            text(&output),
+            "--kms-endpoint",
+            "https://kms.example",
+            "--kms-ca",
+            ca,
+            "--kms-region",
+            self.made["Region"].as_str().unwrap(),
+            "--kms-credentials-port",
+            &port,
+        ];
+        let _ = self.user.enclave(&[&words[..], more].concat()).success();
+        output
+    }
+}
+
+impl Served {
+    /// Ends the service, and returns its log.
+    fn end(mut self) -> String {
+        signal(self.process.id(), Signal::TERM);
+        assert!(self.process.wait().unwrap().success());
+        fs::read_to_string(&self.log).unwrap()
+    }
+}
+
+/// A root folder with Python, boto3 and the application.
+fn root(user: &User) -> PathBuf {
+    let root = user.path("root");
+    let _ = tool::run(Command::new("cp").arg("-a").arg(tool::boto3_root()).arg(&root));
+    fs::create_dir_all(root.join("srv")).unwrap();
+    fs::write(root.join("srv/application.py"), APPLICATION).unwrap();
+    root
+}
+
+/// The policy of a key that only one image may decrypt with.
+fn policy(pcr0: &str) -> String {
+    json!({
+        "Version": "2012-10-17",
+        "Statement": [
+            { "Sid": "Administration", "Effect": "Allow", "Principal": { "AWS": "arn:aws:iam::000000000000:root" }, "Action": "kms:*", "Resource": "*" },
+            {
+                "Sid": "TheRightEnclave", "Effect": "Allow", "Principal": { "AWS": "arn:aws:iam::000000000000:user/application" },
+                "Action": "kms:Decrypt", "Resource": "*",
+                "Condition": { "StringEqualsIgnoreCase": { "kms:RecipientAttestation:ImageSha384": pcr0 } }
+            },
+        ],
+    })
+    .to_string()
+}
+
+/// Gives everybody who connects the application's access key, as a host's program would.
+fn give_credentials(enclave: &Enclave<'_>, application: &Value) {
+    let (listener, json) = (enclave.listen(CREDENTIALS), application.to_string());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let _ = stream.unwrap().write_all(json.as_bytes());
+        }
+    });
+}
+
+/// Asks until the application listens: the helper waits for the key service before it starts it.
+fn ask(enclave: &Enclave<'_>, question: &Value) -> Value {
+    let deadline = Instant::now() + PATIENCE;
+    let mut stream = loop {
+        match enclave.connect(PORT) {
+            Ok(stream) => break stream,
+            Err(error) => assert!(Instant::now() < deadline, "nobody listens: {error}"),
+        }
+    };
+    writeln!(stream, "{question}").unwrap();
+    let mut answer = String::new();
+    BufReader::new(stream).read_line(&mut answer).unwrap();
+    serde_json::from_str(&answer).unwrap_or_else(|error| panic!("{error}: {answer:?}"))
+}
+
+/// Boots an image, has it ask, and returns its answer and the service's log.
+fn asked_inside(
+    keys: &Keys<'_>,
+    image: &Path,
+    name: &str,
+    more: &[&str],
+    question: &Value,
+) -> (Value, String) {
+    let mut start = Start::new(image, name).with(more);
+    start.memory = 512;
+    let enclave = start.launch(keys.user);
+    give_credentials(&enclave, &keys.application);
+    let served = keys.serve(Some(name));
+    let answer = ask(&enclave, question);
+    let _ = enclave.terminate().success();
+    (answer, served.end())
+}
+
+#[track_caller]
+fn denied(answer: &Value, log: &str, expected: &str, presented: &str) {
+    assert_eq!(answer["Error"], "AccessDeniedException", "{answer}\n{log}");
+    for words in ["denied", "TheRightEnclave", "kms:RecipientAttestation:ImageSha384", expected, presented] {
+        assert!(log.contains(words), "{words:?} is not in the log: {log}");
+    }
+}
+
+#[test]
+#[ignore = "needs a KVM that can run a kernel"]
+fn boto3_opens_a_secret_in_the_right_enclave_and_nowhere_else() {
+    let user = User::new();
+    let (keys, root) = (Keys::new(&user), root(&user));
+    let command = ["--rootfs", text(&root), "--", "/usr/bin/python3", "-B", "/srv/application.py"];
+    let image = keys.build("right.eif", &command);
+    let [pcr0, ..] = ImageFile::read(&image).pcrs();
+
+    let served = keys.serve(None);
+    let sealed = keys.outside(&keys.made["Administrator"], ADMINISTRATION, &[&policy(&pcr0), SECRET]);
+    let answer = keys.outside(&keys.application, APPLICATION, &[&sealed.to_string()]);
+    let log = served.end();
+    assert_eq!(answer["Error"], "AccessDeniedException", "{answer}\n{log}");
+    assert!(log.contains("denied") && log.contains(&pcr0), "{log}");
+
+    let (answer, log) = asked_inside(&keys, &image, "right", &[], &sealed);
+    assert_eq!(answer["Plaintext"], SECRET, "{answer}\n{log}");
+    assert!(answer["Members"].as_array().unwrap().contains(&"KeyId".into()), "{answer}");
+
+    let zeros = "0".repeat(96);
+    let (answer, log) = asked_inside(&keys, &image, "debug", &["--debug"], &sealed);
+    denied(&answer, &log, &pcr0, &zeros);
+
+    fs::write(root.join("srv/application.py"), format!("{APPLICATION}# one line more\n")).unwrap();
+    let modified = keys.build("modified.eif", &command);
+    let [other, ..] = ImageFile::read(&modified).pcrs();
+    assert_ne!(other, pcr0);
+    let (answer, log) = asked_inside(&keys, &modified, "modified", &[], &sealed);
+    denied(&answer, &log, &pcr0, &other);
+}
+
+#[test]
+#[ignore = "needs a KVM that can run a kernel"]
+fn awss_kmstool_is_denied_in_the_wrong_image_and_served_in_the_right_one() {
+    let user = User::new();
+    let keys = Keys::new(&user);
+    let root = user.path("root");
+    fs::create_dir_all(root.join("bin")).unwrap();
+    fs::copy(bin_dir().join("kmstool-enclave-cli"), root.join("bin/kmstool")).unwrap();
+    fs::set_permissions(root.join("bin/kmstool"), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::copy(keys.made["Authority"].as_str().unwrap(), root.join("ca.pem")).unwrap();
+    let zeros = "0".repeat(96);
+    let nobody = "f".repeat(96);
+    for (pcr0, status, says) in [(&zeros, 0, "PLAINTEXT: "), (&nobody, 1, "AccessDeniedException")] {
+        let served = keys.serve(None);
+        let sealed = keys.outside(&keys.made["Administrator"], ADMINISTRATION, &[&policy(pcr0), SECRET]);
+        let _ = served.end();
+        // A debug run shows what the program prints; its documents hold zeros.
+        let ciphertext = base64(&hex::decode(sealed["Ciphertext"].as_str().unwrap()).unwrap());
+        let key = |member: &str| keys.application[member].as_str().unwrap();
+        let output = user.path("kmstool.eif");
+        let words = [
+            "build",
+            "--rootfs",
+            text(&root),
+            "--output",
+            text(&output),
+            "--env",
+            "ENCLAVE_KMS_ENDPOINT=https://kms.example",
+            "--env",
+            "ENCLAVE_KMS_CA=/ca.pem",
+            "--workdir",
+            "/",
+            "--",
+            "/bin/kmstool",
+            "decrypt",
+            "--region",
+            "local-1",
+            "--aws-access-key-id",
+            key("AccessKeyId"),
+            "--aws-secret-access-key",
+            key("SecretAccessKey"),
+            "--aws-session-token",
+            "",
+            "--ciphertext",
+            &ciphertext,
+        ];
+        let _ = user.enclave(&words).success();
+        let name = format!("kmstool-{status}");
+        // Created first, so that the service listens when the program asks.
+        let _ = Start::new(&output, &name).with(&["--debug"]).attempt(&user, "create").success();
+        let served = keys.serve(Some(&name));
+        let _ = user.enclave(&["start", &name]);
+        assert_eq!(user.enclave(&["wait", &name]).status, Some(status));
+        let logs = user.enclave(&["logs", &name]).success().stdout;
+        assert!(logs.contains(says), "{logs}");
+        assert_eq!(logs.contains(&base64(SECRET.as_bytes())), status == 0, "{logs}");
+        let _ = served.end();
+        let _ = user.enclave(&["terminate", &name]).success();
+    }
+}
+
+/// By coreutils' base64.
+fn base64(bytes: &[u8]) -> String {
+    let mut program =
+        Command::new("base64").arg("-w0").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    program.stdin.take().unwrap().write_all(bytes).unwrap();
+    String::from_utf8(program.wait_with_output().unwrap().stdout).unwrap()
+}
