@@ -14,6 +14,7 @@ mod extract;
 mod fetched;
 mod kms;
 mod kms_policies;
+mod kms_keeping;
 mod newc;
 mod nitro_cli;
 mod nitro_cli_errors;

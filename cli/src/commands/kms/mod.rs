@@ -2,14 +2,16 @@
 
 mod explain;
 mod init;
+mod keeping;
 mod lint;
+mod log;
 mod policies;
 mod principal;
 mod serve;
 
 use std::path::PathBuf;
 
-use crate::args::{KmsCommand, KmsFolderArgs, KmsPrincipalCommand};
+use crate::args::{KmsCommand, KmsFolderArgs, KmsLogCommand, KmsPrincipalCommand};
 use crate::error::Result;
 use crate::paths;
 
@@ -19,12 +21,16 @@ const FOLDER: &str = "kms";
 /// Does what is asked for; the value is the exit status.
 pub(crate) fn kms(command: &KmsCommand) -> Result<u8> {
     match command {
-        KmsCommand::Init(args) => init::init(args).map(|()| 0),
-        KmsCommand::Serve(args) => serve::serve(args).map(|()| 0),
-        KmsCommand::Principal(KmsPrincipalCommand::Add(args)) => principal::add(args).map(|()| 0),
-        KmsCommand::Lint(args) => lint::lint(args),
-        KmsCommand::Explain(args) => explain::explain(args),
+        KmsCommand::Lint(args) => return lint::lint(args),
+        KmsCommand::Explain(args) => return explain::explain(args),
+        KmsCommand::Init(args) => init::init(args)?,
+        KmsCommand::Serve(args) => serve::serve(args)?,
+        KmsCommand::Principal(KmsPrincipalCommand::Add(args)) => principal::add(args)?,
+        KmsCommand::Backup(args) => keeping::backup(args)?,
+        KmsCommand::RotateMasterKey(args) => keeping::rotate(args)?,
+        KmsCommand::Log(KmsLogCommand::Verify(args)) => log::verify(args)?,
     }
+    Ok(0)
 }
 
 /// The service's folder, made absolute: the one that was named, else the one in the state folder.
