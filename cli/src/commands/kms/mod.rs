@@ -1,13 +1,16 @@
 //! `enclave kms`: a key service that speaks the protocol of AWS KMS, and what its operator needs beside it.
 
 mod explain;
+mod init;
 mod lint;
 mod policies;
+mod principal;
+mod serve;
 
 use std::path::PathBuf;
 
-use crate::args::{KmsCommand, KmsFolderArgs};
-use crate::error::{Failure, Result};
+use crate::args::{KmsCommand, KmsFolderArgs, KmsPrincipalCommand};
+use crate::error::Result;
 use crate::paths;
 
 /// The service's folder within the state folder.
@@ -18,9 +21,9 @@ pub(crate) fn kms(command: &KmsCommand) -> Result<u8> {
     match command {
         KmsCommand::Lint(args) => lint::lint(args),
         KmsCommand::Explain(args) => explain::explain(args),
-        KmsCommand::Init(_) | KmsCommand::Serve(_) | KmsCommand::Principal(_) => {
-            Err(Failure::new("this command is being built", "merge branch server again"))
-        }
+        KmsCommand::Init(args) => init::init(args).map(|()| 0),
+        KmsCommand::Serve(args) => serve::serve(args).map(|()| 0),
+        KmsCommand::Principal(KmsPrincipalCommand::Add(args)) => principal::add(args).map(|()| 0),
     }
 }
 

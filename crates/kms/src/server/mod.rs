@@ -29,7 +29,7 @@ use tokio::sync::{Semaphore, watch};
 use zeroize::Zeroizing;
 
 use crate::error::KmsError;
-use crate::operations::Caller;
+use crate::operations::{Caller, Service};
 use notices::Notices;
 
 pub use authentication::{MAX_SKEW, Principals, PrincipalsError, SERVICE};
@@ -93,5 +93,21 @@ impl Closing {
     async fn begun(&mut self) {
         // Without a sender nobody runs the service any more.
         let _ = self.0.wait_for(|closing| *closing).await;
+    }
+}
+
+impl Operations for Service {
+    fn handle(
+        &self,
+        caller: &Caller<'_>,
+        operation: &str,
+        body: &[u8],
+        now: SystemTime,
+    ) -> Result<Zeroizing<Vec<u8>>, KmsError> {
+        Self::handle(self, caller, operation, body, now)
+    }
+
+    fn housekeeping(&self, now: SystemTime) -> Result<(), KmsError> {
+        Self::housekeeping(self, now)
     }
 }

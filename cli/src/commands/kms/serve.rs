@@ -1,0 +1,154 @@
+//! `enclave kms serve`: the service, until it is told to end.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use attestation::roots::Roots;
+use attestation::verify::AgeLimit;
+use enclave_hypervisor::client;
+use enclave_hypervisor::description::State;
+use kms::audit::AuditLog;
+use kms::operations::{Parts, Service};
+use kms::recipient::{DEFAULT_MAX_FUTURE, Verifier};
+use kms::server::config::{Config, ConfigError, Root};
+use kms::server::{Address, EnclaveEndpoint, Endpoint, ServeError, Server, Settings, harden};
+use kms::store::Store;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use serde::Serialize;
+use tracing_subscriber::EnvFilter;
+
+use super::folder;
+use crate::args::{EnclavePort, Format, KmsServeArgs};
+use crate::error::{Failure, Result};
+use crate::{enclaves, input, output, pki};
+
+/// What the log tells where RUST_LOG does not say otherwise.
+const LOGGED: &str = "info";
+
+pub(super) fn serve(args: &KmsServeArgs) -> Result<()> {
+    // Before there is a key in this process, or a second thread.
+    harden().map_err(|error| {
+        Failure::new(
+            format_args!("this process cannot keep its keys inside: {error}"),
+            "start it without a seccomp filter that forbids prctl, setrlimit or mlockall",
+        )
+    })?;
+    log_to_stderr();
+    let folder = folder(&args.folder)?;
+    let mut config = load(&folder)?;
+    for enclave in &args.enclaves {
+        config.endpoints.push(Endpoint::Enclave(enclave_endpoint(enclave)?));
+    }
+    let server = start(config)?;
+    tell_ready(args.output.format, &folder, server.addresses())?;
+    server.run(|| Config::load(&folder).map(|config| config.principals).map_err(|error| error.to_string()));
+    Ok(())
+}
+
+fn log_to_stderr() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOGGED));
+    // There is no other subscriber in this process.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .with_target(false)
+        .try_init();
+}
+
+fn load(folder: &Path) -> Result<Config> {
+    if !folder.exists() {
+        return Err(Failure::new(
+            format_args!("there is no key service in {}", folder.display()),
+            "make one with `enclave kms init`, or name its folder with --dir",
+        ));
+    }
+    Config::load(folder).map_err(config_failure)
+}
+
+fn config_failure(error: ConfigError) -> Failure {
+    Failure::advised(error, "check the service's folder, or name another with --dir")
+}
+
+fn start(config: Config) -> Result<Server> {
+    let store = Store::open_from(&config.database, &config.master_key)
+        .map_err(|error| Failure::advised(error, "check database and master_key in kms.toml"))?;
+    let audit = AuditLog::open(&config.audit_log)
+        .map_err(|error| Failure::advised(error, "check audit_log in kms.toml"))?;
+    let age = AgeLimit { max_age: config.max_document_age, max_future: DEFAULT_MAX_FUTURE };
+    let service = Service::new(Parts {
+        store,
+        audit,
+        verifier: Verifier::new(roots(&config.roots)?, age, config.encoding),
+        account: config.account,
+        region: config.region.clone(),
+    });
+    let settings = Settings {
+        endpoints: config.endpoints,
+        tls: config.tls,
+        region: config.region,
+        limits: config.limits,
+        principals: config.principals,
+        operations: Arc::new(service),
+    };
+    Server::start(settings).map_err(serve_failure)
+}
+
+fn serve_failure(error: ServeError) -> Failure {
+    Failure::advised(error, "check [[listener]] and [tls] in kms.toml, and that nobody else listens there")
+}
+
+/// The roots of trust for documents. This host's own is made if it is wanted and there is none, as a first enclave would.
+fn roots(configured: &[Root]) -> Result<Roots> {
+    let mut roots = Roots::new();
+    for root in configured {
+        roots.trust(&match root {
+            Root::Own => pki::load_or_make(pki::Wishes::default())?.0.root,
+            Root::File(path) => input::root_certificate(path)?,
+        });
+    }
+    Ok(roots)
+}
+
+/// Where the connections of a running enclave come out, and what tells when it has ended.
+fn enclave_endpoint(wanted: &EnclavePort) -> Result<EnclaveEndpoint> {
+    let root = enclaves::open_root()?;
+    let found = enclaves::find(&root, &wanted.name)?;
+    let ended = || {
+        Failure::new(
+            format_args!("the enclave {} has ended", wanted.name),
+            "start it again; `enclave describe` lists enclaves",
+        )
+    };
+    let pid = i32::try_from(found.process_id).ok().and_then(Pid::from_raw).ok_or_else(ended)?;
+    let supervisor = pidfd_open(pid, PidfdFlags::empty()).map_err(|_| ended())?;
+    // Only now that the process is held: its number could have become another's before.
+    let found = client::find(&root, &found.enclave_id).map_err(enclaves::client_failure)?;
+    if found.state == State::Exited {
+        return Err(ended());
+    }
+    Ok(EnclaveEndpoint { name: found.name, port: wanted.port, folder: found.run_dir, ended: supervisor })
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Ready<'a> {
+    folder: String,
+    #[serde(rename = "ProcessID")]
+    process_id: u32,
+    listeners: &'a [Address],
+}
+
+fn tell_ready(format: Format, folder: &Path, listeners: &[Address]) -> Result<()> {
+    for listener in listeners {
+        output::tell(format_args!("listening on {listener}"));
+    }
+    match format {
+        Format::Text => Ok(()),
+        Format::Json => output::json(&Ready {
+            folder: folder.display().to_string(),
+            process_id: std::process::id(),
+            listeners,
+        }),
+    }
+}
