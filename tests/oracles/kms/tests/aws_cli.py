@@ -30,8 +30,7 @@ pathlib.Path("blob").write_bytes(base64.b64decode(encrypted["CiphertextBlob"]))
 decrypted = aws("decrypt", "--ciphertext-blob", "fileb://blob", "--encryption-context", "tenant=a")
 assert base64.b64decode(decrypted["Plaintext"]) == secret.read_bytes()
 assert "InvalidCiphertextException" in aws("decrypt", "--ciphertext-blob", "fileb://blob", status=255)
-document = base64.b64encode(pathlib.Path("document.cose").read_bytes()).decode()
-recipient = f"KeyEncryptionAlgorithm=RSAES_OAEP_SHA_256,AttestationDocument={document}"
+recipient = "KeyEncryptionAlgorithm=RSAES_OAEP_SHA_256,AttestationDocument@=fileb://document.cose"
 sealed = aws("decrypt", "--ciphertext-blob", "fileb://blob", "--encryption-context", "tenant=a", "--recipient", recipient)
 assert "Plaintext" not in sealed
 pathlib.Path("sealed").write_bytes(base64.b64decode(sealed["CiphertextForRecipient"]))
