@@ -26,7 +26,7 @@ pub fn of_python(name: &str) -> PathBuf {
     // Asked once: the first time of all, it is installed.
     static ENVIRONMENT: LazyLock<PathBuf> = LazyLock::new(|| {
         let tool = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../tools/python-oracles");
-        PathBuf::from(String::from_utf8(output(tool, &[])).unwrap().trim_end())
+        PathBuf::from(String::from_utf8(output(tool, &["documents".as_ref()])).unwrap().trim_end())
     });
     ENVIRONMENT.join("bin").join(name)
 }

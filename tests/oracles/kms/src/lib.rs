@@ -1,0 +1,1 @@
+//! Nothing but tests: AWS's clients against the key service.
