@@ -96,7 +96,10 @@ fn show(each: [Duration; 5], mut latencies: Vec<Duration>, checks: usize) {
         println!("| {name} | {:.0} | {:.3} ms |", 1.0 / duration.as_secs_f64(), milliseconds(duration));
     };
     println!("| on one core | a second | each |\n|---|---|---|");
-    line(&format!("{checks} checks of P-384 signatures: the document and the chain below the root"), signatures);
+    line(
+        &format!("{checks} checks of P-384 signatures: the document and the chain below the root"),
+        signatures,
+    );
     line("RSA-2048: the public key read, RSAES-OAEP with SHA-256", rsa);
     line("AES-256-GCM of the ciphertext, AES-256-CBC of the answer", aes);
     let floor = signatures + rsa + aes;
