@@ -232,18 +232,24 @@ fn the_process_that_is_killed() {
     let beside = std::env::var(BESIDE).unwrap();
     std::thread::scope(|scope| {
         for _ in 0..WRITERS {
-            scope.spawn(|| (0..).for_each(|number| change_one_key(&store, number % 3 == 0).unwrap()));
+            scope.spawn(|| {
+                for number in 0_u64.. {
+                    change_one_key(&store, number % 3 == 0).unwrap();
+                }
+            });
         }
         match beside.as_str() {
             "Rotation" => loop {
                 store.rotate(&source).unwrap();
             },
-            "Backup" => (0..).for_each(|number| {
-                let name = format!("backup-{number}.db");
-                say(&format!("begin {name}"));
-                store.backup(&folder.join(&name)).unwrap();
-                say(&format!("backup {name}"));
-            }),
+            "Backup" => {
+                for number in 0_u64.. {
+                    let name = format!("backup-{number}.db");
+                    say(&format!("begin {name}"));
+                    store.backup(&folder.join(&name)).unwrap();
+                    say(&format!("backup {name}"));
+                }
+            }
             _ => {}
         }
     });
