@@ -7,6 +7,7 @@ mod attestation;
 mod build;
 mod image;
 mod kms;
+mod kms_policy;
 mod lifecycle;
 
 use std::path::PathBuf;
@@ -25,6 +26,7 @@ pub(crate) use self::kms::{
     EnclavePort, KmsBackupArgs, KmsCommand, KmsFolderArgs, KmsInitArgs, KmsLogCommand, KmsLogVerifyArgs,
     KmsPrincipalAddArgs, KmsPrincipalCommand, KmsRotateArgs, KmsServeArgs,
 };
+pub(crate) use self::kms_policy::{KmsExplainArgs, KmsLintArgs};
 pub(crate) use self::lifecycle::{
     ConnectArgs, CreateArgs, DescribeArgs, DoctorArgs, ImageArgs, Level, NameArgs, RunArgs, StartArgs,
     TerminateArgs,

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 pub(crate) use self::keeping::{KmsBackupArgs, KmsLogCommand, KmsLogVerifyArgs, KmsRotateArgs};
-use super::OutputArgs;
+use super::{KmsExplainArgs, KmsLintArgs, OutputArgs};
 
 /// `enclave kms`.
 #[derive(Debug, Subcommand)]
@@ -27,6 +27,10 @@ pub(crate) enum KmsCommand {
     /// The log of decisions
     #[command(subcommand)]
     Log(KmsLogCommand),
+    /// Find mistakes in a policy that is valid
+    Lint(KmsLintArgs),
+    /// Say whether a policy allows a request, and why: what the service's log says of a denial, offline
+    Explain(Box<KmsExplainArgs>),
 }
 
 /// Where a key service's folder is.

@@ -1,8 +1,11 @@
 //! `enclave kms`: a key service that speaks the protocol of AWS KMS, and what its operator needs beside it.
 
+mod explain;
 mod init;
 mod keeping;
+mod lint;
 mod log;
+mod policies;
 mod principal;
 mod serve;
 
@@ -15,14 +18,17 @@ use crate::paths;
 /// The service's folder within the state folder.
 const FOLDER: &str = "kms";
 
-pub(crate) fn kms(command: &KmsCommand) -> Result<()> {
+/// Does what is asked for; the value is the exit status.
+pub(crate) fn kms(command: &KmsCommand) -> Result<u8> {
     match command {
-        KmsCommand::Init(args) => init::init(args),
-        KmsCommand::Serve(args) => serve::serve(args),
-        KmsCommand::Principal(KmsPrincipalCommand::Add(args)) => principal::add(args),
-        KmsCommand::Backup(args) => keeping::backup(args),
-        KmsCommand::RotateMasterKey(args) => keeping::rotate(args),
-        KmsCommand::Log(KmsLogCommand::Verify(args)) => log::verify(args),
+        KmsCommand::Lint(args) => lint::lint(args),
+        KmsCommand::Explain(args) => explain::explain(args),
+        KmsCommand::Init(args) => init::init(args).map(|()| 0),
+        KmsCommand::Serve(args) => serve::serve(args).map(|()| 0),
+        KmsCommand::Principal(KmsPrincipalCommand::Add(args)) => principal::add(args).map(|()| 0),
+        KmsCommand::Backup(args) => keeping::backup(args).map(|()| 0),
+        KmsCommand::RotateMasterKey(args) => keeping::rotate(args).map(|()| 0),
+        KmsCommand::Log(KmsLogCommand::Verify(args)) => log::verify(args).map(|()| 0),
     }
 }
 

@@ -22,6 +22,8 @@ mod principals;
 mod request;
 mod text;
 
+pub use self::action::canonical_action;
+pub use self::arn::account_of;
 pub use self::decide::{check_lockout, decide};
 pub use self::decision::{Decision, MAX_LINES, MAX_REASON, Mismatch, Outcome, Source, StatementReport};
 pub use self::document::{Effect, IdentityPolicy, Policy, default_key_policy};
