@@ -199,7 +199,7 @@ fn a_key_whose_time_has_come_is_gone_with_its_aliases_and_from_the_files() {
     store.set_state(&doomed.id, KeyState::PendingDeletion { at: after(10) }).unwrap();
     assert_eq!(store.destroy_due(after(9)).unwrap(), []);
     assert!(store.key(&doomed.id).unwrap().is_some());
-    assert_eq!(store.destroy_due(after(10)).unwrap(), [doomed.id.clone()]);
+    assert_eq!(store.destroy_due(after(10)).unwrap(), std::slice::from_ref(&doomed.id));
     assert!(store.key(&doomed.id).unwrap().is_none());
     assert_eq!(store.alias("alias/doomed").unwrap(), None);
     // With the database still open: the log is empty, and deleted rows are overwritten.

@@ -56,7 +56,7 @@ fn a_file_that_others_can_read_is_refused() {
 fn a_symbolic_link_is_refused() {
     let (folder, source) = file("0".repeat(64).as_bytes(), 0o600);
     let link = folder.path().join("link");
-    let MasterKeySource::File(path) = source else { unreachable!() };
+    let MasterKeySource::File(path) = source else { panic!("another kind of source") };
     std::os::unix::fs::symlink(path, &link).unwrap();
     let linked = MasterKeySource::File(link);
     assert!(matches!(linked.load(), Err(MasterKeyError::File(FileError::NotPrivate { .. }))));
@@ -104,7 +104,7 @@ fn the_configuration_names_each_kind_of_source() {
     );
     let token = "[master-key.token]\nmodule = '/usr/lib/token.so'\ntoken = 't'\nkey = 'k'\nwrapped = 'w'\npin = { file = 'p' }";
     let MasterKeySource::Token(found) = read(token).unwrap().within(Path::new("/srv")) else {
-        unreachable!()
+        panic!("another kind of source")
     };
     assert_eq!(
         (found.wrapped.as_path(), found.pin),
