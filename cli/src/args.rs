@@ -7,6 +7,7 @@ mod attestation;
 mod build;
 mod image;
 mod kms;
+mod kms_policy;
 mod lifecycle;
 
 use std::path::PathBuf;
@@ -22,9 +23,10 @@ pub(crate) use self::image::{
     EifVerifyArgs,
 };
 pub(crate) use self::kms::{
-    EnclavePort, KmsCommand, KmsFolderArgs, KmsInitArgs, KmsPrincipalAddArgs, KmsPrincipalCommand,
-    KmsServeArgs,
+    EnclavePort, KmsBackupArgs, KmsCommand, KmsFolderArgs, KmsInitArgs, KmsLogCommand, KmsLogVerifyArgs,
+    KmsPrincipalAddArgs, KmsPrincipalCommand, KmsRotateArgs, KmsServeArgs,
 };
+pub(crate) use self::kms_policy::{KmsExplainArgs, KmsLintArgs};
 pub(crate) use self::lifecycle::{
     ConnectArgs, CreateArgs, DescribeArgs, DoctorArgs, ImageArgs, Level, NameArgs, RunArgs, StartArgs,
     TerminateArgs,

@@ -32,7 +32,7 @@ pub(crate) fn execute(command: &Command) -> Result<u8> {
         Command::Eif(command) => return eif::eif(command),
         Command::Attest(command) => attest::attest(command)?,
         Command::Pki(command) => pki::pki(command)?,
-        Command::Kms(command) => kms::kms(command)?,
+        Command::Kms(command) => return kms::kms(command),
         Command::Doctor(args) => doctor::doctor(args)?,
         Command::Completions { shell } => completions::completions(*shell)?,
         Command::Man { folder } => completions::man(folder)?,

@@ -1,6 +1,6 @@
 //! `make bench`: the figures of docs/performance.md, each beside a peer measured in the same session.
 //!
-//! All but `images` run where KVM can run a kernel. Absolute figures of the lab mean nothing outside it; ratios do.
+//! All but `images` and `kms` run where KVM can run a kernel. Absolute figures of the lab mean nothing outside it; ratios do.
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,
@@ -15,6 +15,7 @@ mod boot;
 mod containment;
 mod exits;
 mod images;
+mod kms;
 mod loading;
 mod memory;
 mod neighbour;
@@ -25,8 +26,9 @@ mod vsock;
 
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
-    let parts: [(&str, fn()); 8] = [
+    let parts: [(&str, fn()); 9] = [
         ("images", images::measure),
+        ("kms", kms::measure),
         ("loading", loading::measure),
         ("boot", boot::measure),
         ("memory", memory::measure),

@@ -1,11 +1,14 @@
 //! Options of the commands for the key service.
 
+mod keeping;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::OutputArgs;
+pub(crate) use self::keeping::{KmsBackupArgs, KmsLogCommand, KmsLogVerifyArgs, KmsRotateArgs};
+use super::{KmsExplainArgs, KmsLintArgs, OutputArgs};
 
 /// `enclave kms`.
 #[derive(Debug, Subcommand)]
@@ -17,6 +20,17 @@ pub(crate) enum KmsCommand {
     /// Who may sign requests
     #[command(subcommand)]
     Principal(KmsPrincipalCommand),
+    /// Find mistakes in a policy that is valid
+    Lint(KmsLintArgs),
+    /// Say whether a policy allows a request, and why: what the service's log says of a denial, offline
+    Explain(Box<KmsExplainArgs>),
+    /// Copy the database into a new file, also while the service runs, and check the copy
+    Backup(KmsBackupArgs),
+    /// Seal all keys anew under a new master key; the service must not run
+    RotateMasterKey(KmsRotateArgs),
+    /// The log of decisions
+    #[command(subcommand)]
+    Log(KmsLogCommand),
 }
 
 /// Where a key service's folder is.

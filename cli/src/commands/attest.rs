@@ -59,7 +59,7 @@ fn verify_document(args: &VerifyArgs) -> Result<()> {
 }
 
 /// The time stamp that the document gives itself; the signature over it is checked afterwards.
-fn time_of(document: &[u8]) -> Option<SystemTime> {
+pub(super) fn time_of(document: &[u8]) -> Option<SystemTime> {
     let envelope = SignedPayload::from_bytes(document).ok()?;
     let document = AttestationDocument::from_payload(envelope.payload()).ok()?;
     SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(document.timestamp))

@@ -77,5 +77,13 @@ mod tag {
     pub(super) const CONTEXT_1: u8 = 0xa1;
 }
 
-#[cfg(test)]
-mod tests;
+/// For the fuzz target: false for bytes that are no envelope. Those that are must be read back the same from what we write of
+/// them, in both encodings.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn reads_back(bytes: &[u8]) -> bool {
+    let Ok(read) = read::read(bytes) else { return false };
+    [Encoding::Ber, Encoding::Der].into_iter().all(|encoding| {
+        let written = write::write(encoding, &[1], &read.encrypted_key, &read.vector, &read.content);
+        read::read(&written).as_ref() == Ok(&read)
+    })
+}

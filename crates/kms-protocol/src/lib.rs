@@ -9,4 +9,6 @@
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::string_slice))]
 
 pub mod cms;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod sigv4;

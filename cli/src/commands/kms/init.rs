@@ -57,7 +57,7 @@ Made a key service in {folder}. Start it:
   enclave kms serve{dir}
 
 Its administrator's access key is shown this once. For AWS's command line and SDKs:
-{environment}  export AWS_REGION={region}
+{environment}  export AWS_REGION={region} AWS_DEFAULT_REGION={region}
   export AWS_ENDPOINT_URL_KMS={endpoint}
   export AWS_CA_BUNDLE={authority}
   aws kms create-key

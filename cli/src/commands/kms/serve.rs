@@ -27,12 +27,7 @@ const LOGGED: &str = "info";
 
 pub(super) fn serve(args: &KmsServeArgs) -> Result<()> {
     // Before there is a key in this process, or a second thread.
-    harden().map_err(|error| {
-        Failure::new(
-            format_args!("this process cannot keep its keys inside: {error}"),
-            "start it without a seccomp filter that forbids prctl, setrlimit or mlockall",
-        )
-    })?;
+    keep_secrets_inside()?;
     log_to_stderr();
     let folder = folder(&args.folder)?;
     let mut config = load(&folder)?;
@@ -43,6 +38,16 @@ pub(super) fn serve(args: &KmsServeArgs) -> Result<()> {
     tell_ready(args.output.format, &folder, server.addresses())?;
     server.run(|| Config::load(&folder).map(|config| config.principals).map_err(|error| error.to_string()));
     Ok(())
+}
+
+/// Before a command reads the master key.
+pub(super) fn keep_secrets_inside() -> Result<()> {
+    harden().map_err(|error| {
+        Failure::new(
+            format_args!("this process cannot keep its keys inside: {error}"),
+            "start it without a seccomp filter that forbids prctl, setrlimit or mlockall",
+        )
+    })
 }
 
 fn log_to_stderr() {
@@ -56,7 +61,7 @@ fn log_to_stderr() {
         .try_init();
 }
 
-fn load(folder: &Path) -> Result<Config> {
+pub(super) fn load(folder: &Path) -> Result<Config> {
     if !folder.exists() {
         return Err(Failure::new(
             format_args!("there is no key service in {}", folder.display()),

@@ -48,13 +48,13 @@ impl<'a> Reader<'a> {
 
     /// The content of the next element, which must have this tag.
     pub(super) fn content(&mut self, tag: u8, what: &'static str) -> Result<&'a [u8], CmsError> {
-        let element = self.element()?;
+        let element = self.next(what)?;
         if element.tag == tag { Ok(element.content) } else { Err(CmsError::Structure(what)) }
     }
 
     /// The next element, a string of this tag, in one piece or in several (X.690, section 8.7).
     pub(super) fn string(&mut self, tag: u8, what: &'static str) -> Result<Cow<'a, [u8]>, CmsError> {
-        let element = self.element()?;
+        let element = self.next(what)?;
         if element.tag == tag {
             return Ok(Cow::Borrowed(element.content));
         }
@@ -73,6 +73,11 @@ impl<'a> Reader<'a> {
 
     pub(super) const fn is_empty(&self) -> bool {
         self.input.is_empty()
+    }
+
+    /// The next element, where there is one.
+    fn next(&mut self, what: &'static str) -> Result<Element<'a>, CmsError> {
+        if self.is_empty() { Err(CmsError::Structure(what)) } else { self.element() }
     }
 
     fn element(&mut self) -> Result<Element<'a>, CmsError> {
@@ -167,6 +172,3 @@ fn append_pieces(mut pieces: Reader<'_>, whole: &mut Vec<u8>, depth: usize) -> R
     }
     Ok(())
 }
-
-#[cfg(test)]
-mod tests;

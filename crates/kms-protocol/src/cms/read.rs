@@ -17,6 +17,7 @@ use super::{
 const MAX_IDENTIFIER: usize = 64;
 
 /// The parts of an envelope that open it.
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Envelope<'a> {
     /// The content's key, encrypted.
     pub(super) encrypted_key: Cow<'a, [u8]>,

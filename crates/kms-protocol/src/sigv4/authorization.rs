@@ -120,13 +120,18 @@ fn read_credential(credential: &str) -> Option<[&str; 4]> {
 }
 
 fn read_signed_headers(names: &str) -> Option<Vec<String>> {
+    let names: Vec<&str> = names.split(';').take(MAX_SIGNED_HEADERS.saturating_add(1)).collect();
+    are_signed_headers(&names).then(|| names.into_iter().map(str::to_owned).collect())
+}
+
+/// True for names that may be signed: lower case, sorted, each once, and no more than allowed.
+pub(super) fn are_signed_headers<N: AsRef<str>>(names: &[N]) -> bool {
     let allowed =
         |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_' | b'.');
-    let names: Vec<&str> = names.split(';').take(MAX_SIGNED_HEADERS.saturating_add(1)).collect();
-    let well_formed = names.len() <= MAX_SIGNED_HEADERS
-        && names.iter().all(|name| !name.is_empty() && name.bytes().all(allowed))
-        && names.is_sorted_by(|one, next| one < next);
-    well_formed.then(|| names.into_iter().map(str::to_owned).collect())
+    let is_name = |name: &N| !name.as_ref().is_empty() && name.as_ref().bytes().all(allowed);
+    names.len() <= MAX_SIGNED_HEADERS
+        && names.iter().all(is_name)
+        && names.is_sorted_by(|one, next| one.as_ref() < next.as_ref())
 }
 
 fn read_signature(digits: &str) -> Option<[u8; 32]> {

@@ -4,11 +4,13 @@ use std::time::SystemTime;
 
 use thiserror::Error;
 
+use super::authorization::are_signed_headers;
 use super::canonical;
 use super::timestamp::Timestamp;
+use super::verify::check_body_hash;
 use super::{
-    ALGORITHM, AUTHORIZATION, Credentials, DATE, MAX_HEADERS, Request, SECURITY_TOKEN, Scope, SigV4Error,
-    TERMINATOR, is_access_key_id, is_scope_name,
+    ALGORITHM, AUTHORIZATION, Credentials, DATE, MAX_AUTHORIZATION, MAX_HEADERS, Request, SECURITY_TOKEN,
+    Scope, SigV4Error, TERMINATOR, is_access_key_id, is_scope_name,
 };
 
 /// Headers that are not signed: proxies and HTTP libraries change them on the way. (As botocore and AWS's SDKs leave them
@@ -82,15 +84,23 @@ pub fn sign(
         scope.service,
         names.join(";"),
     );
+    // What a verifier would not even read must not leave.
+    if !are_signed_headers(&names) {
+        return Err(SignError::Request(SigV4Error::SignedHeaders));
+    }
+    if authorization.len() > MAX_AUTHORIZATION {
+        return Err(SignError::Request(SigV4Error::AuthorizationSize));
+    }
     let added = added.into_iter().chain([(AUTHORIZATION, authorization.as_str())]);
     Ok(added.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
 }
 
 fn check(request: &Request<'_>, credentials: &Credentials, scope: &Scope) -> Result<(), SignError> {
-    if request.headers.len() > MAX_HEADERS {
+    let added = [DATE, SECURITY_TOKEN, AUTHORIZATION];
+    if request.headers.len().saturating_add(added.len()) > MAX_HEADERS {
         return Err(SignError::Request(SigV4Error::TooManyHeaders));
     }
-    let added = [DATE, SECURITY_TOKEN, AUTHORIZATION];
+    check_body_hash(request).map_err(SignError::Request)?;
     if let Some(name) = added.into_iter().find(|name| request.values(name).next().is_some()) {
         return Err(SignError::Signed(name.to_owned()));
     }

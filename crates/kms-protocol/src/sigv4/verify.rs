@@ -98,7 +98,7 @@ fn check_skew(time: &Timestamp, now: SystemTime, max_skew: Duration) -> Result<(
 }
 
 /// The hash of the body is signed in any case. A client that repeats it in a header must mean the same.
-fn check_body_hash(request: &Request<'_>) -> Result<(), SigV4Error> {
+pub(super) fn check_body_hash(request: &Request<'_>) -> Result<(), SigV4Error> {
     let hash = || hex::encode(Sha256::digest(request.body));
     match request.values(CONTENT_SHA256).find(|said| *said != hash()) {
         Some(_) => Err(SigV4Error::BodyHash),

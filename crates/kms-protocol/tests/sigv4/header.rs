@@ -4,21 +4,21 @@ use super::*;
 
 #[test]
 fn a_request_without_the_header_is_not_signed() {
-    let found = Signed::by_botocore().with(|request| Authorization::of(request));
+    let found = Signed::by_botocore().with(Authorization::of);
     assert_eq!(found, Err(SigV4Error::NotSigned));
 }
 
 #[test]
 fn a_request_with_two_of_the_header_is_refused() {
     let request = Signed::by_botocore().add("Authorization", "a").add("authorization", "b");
-    let found = request.with(|request| Authorization::of(request));
+    let found = request.with(Authorization::of);
     assert_eq!(found, Err(SigV4Error::DuplicateHeader("authorization".into())));
 }
 
 #[test]
 fn the_header_says_who_signed_what() {
     let request = Signed::by_botocore().add("Authorization", &header(NAMES, SIGNATURE));
-    let found = request.with(|request| Authorization::of(request)).unwrap();
+    let found = request.with(Authorization::of).unwrap();
     assert_eq!((found.access_key_id(), found.date()), (KEY_ID, "20150830"));
     assert_eq!((found.region(), found.service()), ("us-east-1", "kms"));
     assert_eq!(found.signed_headers().join(";"), NAMES);

@@ -1,5 +1,13 @@
 //! Signatures that others made, every change to one, and headers of any form.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a failed assumption is a failed test"
+)]
+
 mod changes;
 mod header;
 mod known;

@@ -42,9 +42,28 @@ fn a_time_before_1970_and_too_many_headers_are_not_signed() {
     let (credentials, scope) = (credentials(None), scope("us-east-1", "kms"));
     let early = UNIX_EPOCH - Duration::from_secs(1);
     assert_eq!(sign_error(&[HOST], &credentials, &scope, early), SignError::Time);
-    let many = vec![HOST; MAX_HEADERS + 1];
+    let many = vec![HOST; MAX_HEADERS - 2];
     let error = sign_error(&many, &credentials, &scope, at(SIGNED_AT));
     assert_eq!(error, SignError::Request(SigV4Error::TooManyHeaders));
+}
+
+#[test]
+fn headers_that_no_verifier_would_read_are_not_signed() {
+    let refused =
+        |headers: &[(&str, &str)]| sign_error(headers, &credentials(None), &scope("a", "kms"), at(SIGNED_AT));
+    let form = SignError::Request(SigV4Error::SignedHeaders);
+    for name in ["", "a;b", "a=b", "a,b", "a b", "\u{e9}"] {
+        assert_eq!(refused(&[HOST, (name, "value")]), form, "{name:?}");
+    }
+    let names: Vec<String> = (0..MAX_SIGNED_HEADERS - 1).map(|number| format!("h{number}")).collect();
+    let many: Vec<_> = names.iter().map(|name| (name.as_str(), "")).chain([HOST]).collect();
+    assert_eq!(refused(&many), form);
+    let long = "a".repeat(MAX_AUTHORIZATION);
+    assert_eq!(refused(&[HOST, (&long, "")]), SignError::Request(SigV4Error::AuthorizationSize));
+    let twice = SignError::Request(SigV4Error::DuplicateHeader("a".into()));
+    assert_eq!(refused(&[HOST, ("a", "1"), ("A", "2")]), twice);
+    let unsigned = [HOST, ("X-Amz-Content-SHA256", "UNSIGNED-PAYLOAD")];
+    assert_eq!(refused(&unsigned), SignError::Request(SigV4Error::BodyHash));
 }
 
 #[test]

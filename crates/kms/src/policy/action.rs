@@ -77,6 +77,20 @@ pub(super) const ATTESTABLE: [&str; 5] = [
 /// The service's prefix.
 const PREFIX: &str = "kms:";
 
+/// An action as AWS spells it, for one in any case.
+///
+/// # Errors
+/// There is no such action.
+pub fn canonical_action(text: &str) -> Result<String, PolicyError> {
+    let names = ACTIONS.iter().map(|name| format!("{PREFIX}{name}"));
+    match names.clone().find(|name| name.eq_ignore_ascii_case(text)) {
+        Some(name) => Ok(name),
+        None => Err(ActionPattern::parse(text, "action").err().unwrap_or_else(|| {
+            PolicyError::new("action", format!("{} stands for several actions", quoted(text)))
+        })),
+    }
+}
+
 /// One action of a statement, wildcards included. Actions do not tell upper from lower case.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ActionPattern {

@@ -44,6 +44,12 @@ impl<'a> Arn<'a> {
     }
 }
 
+/// The account in an ARN; none if `arn` is no ARN or its account has not 12 digits.
+#[must_use]
+pub fn account_of(arn: &str) -> Option<&str> {
+    Arn::parse(arn).map(|arn| arn.account).filter(|account| is_account(account))
+}
+
 /// True for 12 digits.
 pub(super) fn is_account(text: &str) -> bool {
     text.len() == ACCOUNT_DIGITS && text.bytes().all(|byte| byte.is_ascii_digit())

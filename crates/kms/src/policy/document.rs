@@ -1,6 +1,7 @@
 //! A policy as it is kept after reading.
 
 use core::fmt;
+use std::collections::BTreeSet;
 
 use serde::Serialize;
 
@@ -70,6 +71,29 @@ impl Policy {
     /// It is not JSON, too large, or holds anything that this service does not know.
     pub fn parse(json: &str) -> Result<Self, PolicyError> {
         statements(json, Owner::Key).map(|statements| Self { statements })
+    }
+
+    /// The callers whom statements name: users, roles and sessions, each once.
+    #[must_use]
+    pub fn callers(&self) -> Vec<&str> {
+        let named = self.principals().filter_map(|principal| match principal {
+            Principal::Arn(arn) => Some(arn.as_str()),
+            Principal::Everyone | Principal::Account(_) => None,
+        });
+        named.collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    /// The first account that a statement names as a whole.
+    #[must_use]
+    pub fn account(&self) -> Option<&str> {
+        self.principals().find_map(|principal| match principal {
+            Principal::Account(account) => Some(account.as_str()),
+            Principal::Everyone | Principal::Arn(_) => None,
+        })
+    }
+
+    fn principals(&self) -> impl Iterator<Item = &Principal> {
+        self.statements.iter().flat_map(|statement| &statement.principals)
     }
 }
 

@@ -14,6 +14,8 @@ mod decide;
 mod decision;
 mod document;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod json;
 pub mod lint;
 mod parse;
@@ -22,6 +24,8 @@ mod principals;
 mod request;
 mod text;
 
+pub use self::action::canonical_action;
+pub use self::arn::account_of;
 pub use self::decide::{check_lockout, decide};
 pub use self::decision::{Decision, MAX_LINES, MAX_REASON, Mismatch, Outcome, Source, StatementReport};
 pub use self::document::{Effect, IdentityPolicy, Policy, default_key_policy};

@@ -171,7 +171,7 @@ impl Server {
         self.closing.send_replace(true);
         let time = self.shared.limits.shutdown_time;
         let listeners = &mut self.listeners;
-        let _ended_in_time = self.runtime.block_on(timeout(time, all(listeners)));
+        let _ended_in_time = self.runtime.block_on(async { timeout(time, all(listeners)).await });
         self.runtime.shutdown_timeout(time);
     }
 }

@@ -8,7 +8,7 @@ use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
 
 use super::error::StoreError;
-use super::master_key::MasterKey;
+use super::master_key::{MasterKey, MasterKeySource, MasterKeys};
 use super::private_file::{self, FileError};
 use super::{Store, check, schema};
 
@@ -50,6 +50,18 @@ pub fn backup(database: &Path, to: &Path, master: &MasterKey) -> Result<(), Stor
         private_file::remove(&new)?;
     }
     written
+}
+
+/// The same with the master key of `source`, also while a rotation has not ended.
+///
+/// # Errors
+/// As [`backup`]; and if the master key cannot be had.
+pub fn backup_from(database: &Path, to: &Path, source: &MasterKeySource) -> Result<(), StoreError> {
+    let MasterKeys { current, next } = source.load_all()?;
+    match (backup(database, to, &current), next) {
+        (Err(StoreError::WrongMasterKey), Some(next)) => backup(database, to, &next),
+        (result, _) => result,
+    }
 }
 
 fn copy(source: &Connection, to: &Path) -> Result<(), StoreError> {

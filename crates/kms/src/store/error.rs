@@ -36,7 +36,7 @@ pub enum StoreError {
     Time,
     /// A file or folder could not be used, is not private, or is in use by another process.
     #[error(transparent)]
-    File(#[from] FileError),
+    File(FileError),
     /// The file is not one of ours.
     #[error("{} is not a database of the key service; check the path", .0.display())]
     Foreign(PathBuf),
@@ -79,6 +79,20 @@ pub enum StoreError {
     /// Any other failure of the database.
     #[error("the database failed: {0}; see the system's log for errors of the disk")]
     Database(rusqlite::Error),
+}
+
+impl From<FileError> for StoreError {
+    fn from(error: FileError) -> Self {
+        use std::io::ErrorKind;
+        match &error {
+            FileError::Io { source, .. } => match source.kind() {
+                ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Self::Full,
+                ErrorKind::ReadOnlyFilesystem => Self::ReadOnly,
+                _ => Self::File(error),
+            },
+            _ => Self::File(error),
+        }
+    }
 }
 
 impl From<rusqlite::Error> for StoreError {

@@ -38,7 +38,7 @@ use rand_core::TryRng;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 pub use self::aliases::{Alias, MAX_ALIAS_LEN};
-pub use self::backup::backup;
+pub use self::backup::{backup, backup_from};
 pub use self::error::StoreError;
 pub use self::keys::{MAX_DESCRIPTION_LEN, MAX_MATERIAL_LEN, MAX_POLICY_LEN, StoredKey};
 pub use self::master_key::{MasterKey, MasterKeyError, MasterKeySource};

@@ -219,6 +219,3 @@ fn sync_folder(path: &Path) -> Result<(), FileError> {
         .and_then(|folder| folder.sync_all())
         .map_err(|error| FileError::io("write to the disk the folder", folder, error))
 }
-
-#[cfg(test)]
-mod tests;

@@ -38,11 +38,7 @@ pub struct Rotated {
 /// key or wholly under the new one, and opens.
 pub fn rotate(path: &Path, source: &MasterKeySource) -> Result<Rotated, StoreError> {
     // This also ends a rotation that was interrupted.
-    let store = Store::open_from(path, source)?;
-    let next = source.make_next()?;
-    let rotated = store.rotate_master_key(&next)?;
-    source.adopt_next()?;
-    Ok(rotated)
+    Store::open_from(path, source)?.rotate(source)
 }
 
 impl Store {
@@ -64,6 +60,17 @@ impl Store {
             }
             (result, _) => result,
         }
+    }
+
+    /// Makes a new master key, seals everything anew under it, and puts it into its place.
+    ///
+    /// # Errors
+    /// As [`rotate`]. If the new key is not in its place afterwards, [`Self::open_from`] puts it there.
+    pub fn rotate(&self, source: &MasterKeySource) -> Result<Rotated, StoreError> {
+        let next = source.make_next()?;
+        let rotated = self.rotate_master_key(&next)?;
+        source.adopt_next()?;
+        Ok(rotated)
     }
 
     /// Seals everything anew under `new`, in one transaction. Reads wait meanwhile.

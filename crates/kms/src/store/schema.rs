@@ -83,6 +83,10 @@ pub(super) fn meta(connection: &Connection) -> Result<Meta, StoreError> {
 /// A connection that changes the database: what a change says is on the disk once it returns.
 pub(super) fn connect_writer(path: &Path) -> Result<Connection, StoreError> {
     let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    // SQLite opens a file that it cannot write for reading.
+    if connection.is_readonly(rusqlite::MAIN_DB)? {
+        return Err(StoreError::ReadOnly);
+    }
     let mode: String = connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
     if mode != "wal" {
         return Err(StoreError::Damaged(format!("its journal cannot be a write-ahead log but is `{mode}`")));

@@ -87,7 +87,11 @@ impl Host {
     }
 
     /// A document with a leaf of `leaf_time`, changed before it is signed: genuine, and not what a security module says.
-    pub(crate) fn forged(&self, leaf_time: SystemTime, change: impl FnOnce(&mut AttestationDocument)) -> Vec<u8> {
+    pub(crate) fn forged(
+        &self,
+        leaf_time: SystemTime,
+        change: impl FnOnce(&mut AttestationDocument),
+    ) -> Vec<u8> {
         let (mut document, leaf) = self.unsigned(leaf_time);
         change(&mut document);
         cose::sign(&document.to_payload(), &leaf.key).unwrap()

@@ -77,14 +77,11 @@ fn the_encryption_context_must_be_the_same() {
     let world = World::new();
     let key = world.key();
     let context = json!({"tenant": "a", "purpose": "b"});
-    let encrypted = world.ok(
-        "Encrypt",
-        &json!({"KeyId": key, "Plaintext": base64(b"secret"), "EncryptionContext": context}),
-    );
+    let encrypted = world
+        .ok("Encrypt", &json!({"KeyId": key, "Plaintext": base64(b"secret"), "EncryptionContext": context}));
     let blob = &encrypted["CiphertextBlob"];
-    let reordered = format!(
-        r#"{{"CiphertextBlob":{blob},"EncryptionContext":{{"purpose":"b","tenant":"a"}}}}"#
-    );
+    let reordered =
+        format!(r#"{{"CiphertextBlob":{blob},"EncryptionContext":{{"purpose":"b","tenant":"a"}}}}"#);
     assert!(world.call_bytes(&world.admin, "Decrypt", reordered.as_bytes()).is_ok());
     for other in [
         json!({}),
@@ -112,9 +109,7 @@ fn an_empty_context_is_the_same_as_none() {
 fn an_encryption_context_has_8192_bytes_at_most() {
     let world = World::new();
     let key = world.key();
-    let request = |length: usize| {
-        json!({"KeyId": key, "Plaintext": "AAAA", "EncryptionContext": {"k": "v".repeat(length - 1)}})
-    };
+    let request = |length: usize| json!({"KeyId": key, "Plaintext": "AAAA", "EncryptionContext": {"k": "v".repeat(length - 1)}});
     world.ok("Encrypt", &request(8192));
     assert_eq!(world.refusal("Encrypt", &request(8193)), ErrorKind::Validation);
 }
@@ -256,7 +251,10 @@ fn a_dry_run_checks_everything_and_does_nothing() {
         ("GenerateDataKey", json!({"KeyId": key, "KeySpec": "AES_256", "DryRun": true})),
         ("GenerateDataKeyWithoutPlaintext", json!({"KeyId": key, "KeySpec": "AES_256", "DryRun": true})),
         ("GenerateDataKeyPair", json!({"KeyId": key, "KeyPairSpec": "RSA_4096", "DryRun": true})),
-        ("GenerateDataKeyPairWithoutPlaintext", json!({"KeyId": key, "KeyPairSpec": "RSA_4096", "DryRun": true})),
+        (
+            "GenerateDataKeyPairWithoutPlaintext",
+            json!({"KeyId": key, "KeyPairSpec": "RSA_4096", "DryRun": true}),
+        ),
     ] {
         assert_eq!(world.refusal(operation, &request), ErrorKind::DryRunOperation, "{operation}");
     }

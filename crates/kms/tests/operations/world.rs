@@ -61,7 +61,8 @@ impl World {
             account: ACCOUNT.into(),
             region: REGION.into(),
         });
-        let everything = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"kms:*","Resource":"*"}]}"#;
+        let everything =
+            r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"kms:*","Resource":"*"}]}"#;
         Self {
             service,
             now: now(),

@@ -160,7 +160,6 @@ fn unwrap(session: &Session, key: ObjectHandle, wrapped: &[u8]) -> Result<Zeroiz
         Err(Error::Pkcs11(
             RvError::EncryptedDataInvalid
             | RvError::EncryptedDataLenRange
-            | RvError::AeadDecryptFailed
             | RvError::GeneralError
             | RvError::FunctionFailed,
             _,

@@ -1,0 +1,100 @@
+//! GetKeyPolicy, PutKeyPolicy, ListKeyPolicies, and the policy of a new key.
+
+use kms::error::ErrorKind;
+use serde_json::{Value, json};
+
+use crate::world::{ACCOUNT, World, text};
+
+/// Gives the named user these permissions.
+fn policy(user: &str, actions: &Value) -> Value {
+    json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": actions, "Resource": "*",
+        "Principal": {"AWS": format!("arn:aws:iam::{ACCOUNT}:user/{user}")}}]})
+}
+
+#[test]
+fn a_key_without_a_policy_has_that_of_aws() {
+    let world = World::new();
+    let key = world.key();
+    let answer = world.ok("GetKeyPolicy", &json!({"KeyId": key}));
+    assert_eq!(answer["PolicyName"], "default");
+    let found: Value = serde_json::from_str(text(&answer["Policy"])).unwrap();
+    let statement = &found["Statement"][0];
+    assert_eq!(statement["Principal"]["AWS"], format!("arn:aws:iam::{ACCOUNT}:root"));
+    assert_eq!(statement["Action"], "kms:*");
+    assert_eq!(statement["Effect"], "Allow");
+}
+
+#[test]
+fn a_policy_that_was_put_is_given_back_as_it_was_and_decides() {
+    let world = World::new();
+    let key = world.key();
+    let new = policy("app", &json!("kms:Encrypt")).to_string();
+    let put = json!({"KeyId": key, "Policy": new, "BypassPolicyLockoutSafetyCheck": true});
+    let encrypt = json!({"KeyId": key, "Plaintext": "AAAA"});
+    assert!(world.call_as(&world.app, "Encrypt", &encrypt).is_err());
+    assert!(world.ok("PutKeyPolicy", &put).is_null());
+    world.call_as(&world.app, "Encrypt", &encrypt).unwrap();
+    assert_eq!(world.refusal("Encrypt", &encrypt), ErrorKind::AccessDenied);
+}
+
+#[test]
+fn the_text_of_a_policy_is_kept() {
+    let world = World::new();
+    let text_of = |policy: &Value| policy.to_string().replace(":{", ": {");
+    let spaced = text_of(&policy("admin", &json!("kms:*")));
+    let key = world.new_key(&json!({"Policy": spaced}));
+    assert_eq!(text(&world.ok("GetKeyPolicy", &json!({"KeyId": key}))["Policy"]), spaced);
+}
+
+#[test]
+fn a_policy_that_locks_its_author_out_is_refused() {
+    let world = World::new();
+    let key = world.key();
+    let locking = policy("app", &json!("kms:*")).to_string();
+    let put = json!({"KeyId": key, "Policy": locking});
+    assert_eq!(world.refusal("PutKeyPolicy", &put), ErrorKind::MalformedPolicyDocument);
+    assert_eq!(world.refusal("CreateKey", &json!({"Policy": locking})), ErrorKind::MalformedPolicyDocument);
+    let bypass = json!({"Policy": locking, "BypassPolicyLockoutSafetyCheck": true});
+    world.ok("CreateKey", &bypass);
+}
+
+#[test]
+fn a_policy_that_is_not_understood_is_refused_with_the_place() {
+    let world = World::new();
+    let key = world.key();
+    let mut unknown = policy("admin", &json!("kms:*"));
+    unknown["Statement"][0]["Condition"] = json!({"StringAlmostEquals": {"aws:PrincipalArn": "x"}});
+    for (bad, place) in [(unknown.to_string(), "StringAlmostEquals"), ("{".into(), ""), (String::new(), "")] {
+        let put = json!({"KeyId": key, "Policy": bad});
+        let refusal = world.call("PutKeyPolicy", &put).unwrap_err();
+        assert_eq!(refusal.kind(), ErrorKind::MalformedPolicyDocument);
+        assert!(refusal.message().contains(place), "{refusal}");
+        assert_eq!(world.refusal("CreateKey", &json!({"Policy": bad})), ErrorKind::MalformedPolicyDocument);
+    }
+}
+
+#[test]
+fn a_policy_has_32768_bytes_at_most() {
+    let world = World::new();
+    let base = policy("admin", &json!("kms:*")).to_string();
+    let padded = |length: usize| format!("{base}{}", " ".repeat(length - base.len()));
+    world.ok("CreateKey", &json!({"Policy": padded(32768)}));
+    let longer = json!({"Policy": padded(32769)});
+    assert_eq!(world.refusal("CreateKey", &longer), ErrorKind::MalformedPolicyDocument);
+}
+
+#[test]
+fn the_one_policy_of_a_key_is_named_default() {
+    let world = World::new();
+    let key = world.key();
+    let names = world.ok("ListKeyPolicies", &json!({"KeyId": key}));
+    assert_eq!(names, json!({"PolicyNames": ["default"], "Truncated": false}));
+    world.ok("GetKeyPolicy", &json!({"KeyId": key, "PolicyName": "default"}));
+    let other = json!({"KeyId": key, "PolicyName": "other"});
+    assert_eq!(world.refusal("GetKeyPolicy", &other), ErrorKind::NotFound);
+    let text = policy("admin", &json!("kms:*")).to_string();
+    let put = json!({"KeyId": key, "PolicyName": "other", "Policy": text});
+    assert_eq!(world.refusal("PutKeyPolicy", &put), ErrorKind::Validation);
+    let marked = json!({"KeyId": key, "Marker": "default"});
+    assert_eq!(world.refusal("ListKeyPolicies", &marked), ErrorKind::InvalidMarker);
+}
