@@ -82,8 +82,8 @@ impl Drop for Served {
 impl<'u> Keys<'u> {
     fn new(user: &'u User) -> Self {
         let made = user.enclave(&["kms", "init", "--san", "kms.example", "-o", "json"]).success().json();
-        let name = "arn:aws:iam::000000000000:user/application";
-        let application = user.enclave(&["kms", "principal", "add", name, "-o", "json"]).success().json();
+        let application =
+            user.enclave(&["kms", "principal", "add", "application", "-o", "json"]).success().json();
         Self { user, made, application }
     }
 

@@ -7,7 +7,7 @@ use clap::Parser;
 
 /// Starts an application in an enclave with a local endpoint of the key service.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(name = "enclave-kms-proxy", version)]
 pub(crate) struct Arguments {
     /// The key service, such as https://kms.eu-central-1.amazonaws.com
     #[arg(long, value_name = "URL")]
