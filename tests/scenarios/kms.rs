@@ -145,8 +145,9 @@ impl Served {
     /// Ends the service, and returns its log.
     fn end(mut self) -> String {
         signal(self.process.id(), Signal::TERM);
-        assert!(self.process.wait().unwrap().success());
-        fs::read_to_string(&self.log).unwrap()
+        let (status, log) = (self.process.wait().unwrap(), fs::read_to_string(&self.log).unwrap());
+        assert!(status.success(), "{status}: {log}");
+        log
     }
 }
 

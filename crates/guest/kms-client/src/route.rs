@@ -91,3 +91,34 @@ impl fmt::Display for Route {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_way_that_leads_nowhere_is_named_by_its_port() {
+        assert_eq!(Route::host(8000).to_string(), "the host's vsock port 8000");
+        assert_eq!(Route::host(8000), Route::Vsock(Address { cid: 3, port: 8000 }));
+    }
+
+    #[test]
+    fn who_waits_for_a_listener_is_told_once_and_connected_when_there_is_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let route = Route::Unix(path.clone());
+        let mut listener = None;
+        let waiting = || listener = Some(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        runtime.block_on(route.connect_within(Duration::from_secs(60), waiting)).unwrap();
+        assert!(listener.is_some(), "it was connected before anybody listened");
+    }
+
+    #[test]
+    fn who_does_not_wait_is_refused_at_once() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let route = Route::Unix("/nowhere/socket".into());
+        let refused = runtime.block_on(route.connect_within(Duration::ZERO, || panic!("it waits")));
+        assert_eq!(refused.unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+}

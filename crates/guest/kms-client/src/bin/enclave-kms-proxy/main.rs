@@ -75,8 +75,9 @@ async fn prepare(arguments: &Arguments) -> Result<(Proxy, bool), Failure> {
     let waiting = |port: u32| {
         move || eprintln!("enclave-kms-proxy: waiting for a listener on the host's vsock port {port}")
     };
-    // The key is made meanwhile.
-    let recipient = tokio::task::spawn_blocking(|| Recipient::new(Nsm::open()?));
+    let nsm = Nsm::open()?;
+    // The key is made while the host is waited for.
+    let recipient = tokio::task::spawn_blocking(|| Recipient::new(nsm));
     endpoint.reach(limit, waiting(arguments.port)).await?;
     credentials.reach(limit, waiting(arguments.credentials_port.unwrap_or_default())).await?;
     let recipient: Result<Recipient, RecipientError> = recipient.await?;
