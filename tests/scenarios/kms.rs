@@ -80,8 +80,10 @@ impl Drop for Served {
 }
 
 impl<'u> Keys<'u> {
-    fn new(user: &'u User) -> Self {
-        let made = user.enclave(&["kms", "init", "--san", "kms.example", "-o", "json"]).success().json();
+    /// At an address of its own: scenarios run side by side.
+    fn new(user: &'u User, address: &str) -> Self {
+        let words = ["kms", "init", "--listen", address, "--san", "kms.example", "-o", "json"];
+        let made = user.enclave(&words).success().json();
         let application =
             user.enclave(&["kms", "principal", "add", "application", "-o", "json"]).success().json();
         Self { user, made, application }
@@ -231,7 +233,7 @@ fn denied(answer: &Value, log: &str, expected: &str, presented: &str) {
 #[ignore = "needs a KVM that can run a kernel"]
 fn boto3_opens_a_secret_in_the_right_enclave_and_nowhere_else() {
     let user = User::new();
-    let (keys, root) = (Keys::new(&user), root(&user));
+    let (keys, root) = (Keys::new(&user, "127.0.0.1:8443"), root(&user));
     let command = ["--rootfs", text(&root), "--", "/usr/bin/python3", "-B", "/srv/application.py"];
     let image = keys.build("right.eif", &command);
     let [pcr0, ..] = ImageFile::read(&image).pcrs();
@@ -263,7 +265,7 @@ fn boto3_opens_a_secret_in_the_right_enclave_and_nowhere_else() {
 #[ignore = "needs a KVM that can run a kernel"]
 fn awss_kmstool_is_denied_in_the_wrong_image_and_served_in_the_right_one() {
     let user = User::new();
-    let keys = Keys::new(&user);
+    let keys = Keys::new(&user, "127.0.0.1:8444");
     let root = user.path("root");
     fs::create_dir_all(root.join("bin")).unwrap();
     fs::copy(bin_dir().join("kmstool-enclave-cli"), root.join("bin/kmstool")).unwrap();
