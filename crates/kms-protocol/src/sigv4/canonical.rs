@@ -7,6 +7,8 @@ use zeroize::Zeroizing;
 use super::timestamp::Timestamp;
 use super::{ALGORITHM, Request, Scope, SigV4Error, TERMINATOR};
 
+/// Bytes of a block of SHA-256: FIPS 180-4, section 1.
+const BLOCK: usize = 64;
 /// The digits of percent-encoding and of hashes in a canonical path.
 const UPPER: &[u8; 16] = b"0123456789ABCDEF";
 
@@ -39,10 +41,16 @@ fn signing_key(secret: &str, scope: &Scope, day: &str) -> Zeroizing<[u8; 32]> {
         .fold(first, |key, part| Zeroizing::new(hmac(&*key, part.as_bytes())))
 }
 
+/// HMAC-SHA-256 under a key of any length (RFC 2104, section 2: one longer than a block is hashed first).
 fn hmac(key: &[u8], data: &[u8]) -> [u8; 32] {
-    // HMAC takes keys of any length: the error exists for MACs that do not.
-    Hmac::<Sha256>::new_from_slice(key)
-        .map_or([0; 32], |mac| mac.chain_update(data).finalize().into_bytes().into())
+    let mut block = Zeroizing::new([0; BLOCK]);
+    match block.get_mut(..key.len()) {
+        Some(beginning) => beginning.copy_from_slice(key),
+        None => block.iter_mut().zip(Sha256::digest(key)).for_each(|(to, from)| *to = from),
+    }
+    // A whole block is a key that needs no check: there is no error here to be mistaken for a signature.
+    let mac = Hmac::<Sha256>::new(&(*block).into());
+    mac.chain_update(data).finalize().into_bytes().into()
 }
 
 /// The six parts of the canonical request, a line feed between them.
