@@ -410,3 +410,19 @@ fn a_document_that_is_refused_is_refused_even_where_no_policy_asks_for_one() {
     let request = json!({"NumberOfBytes": 16, "Recipient": recipient(&[0x84])});
     assert_eq!(case.world.refusal("GenerateRandom", &request), ErrorKind::Validation);
 }
+
+#[test]
+fn a_bad_document_does_not_tell_whether_a_key_exists() {
+    let case = Case::new();
+    // The same ciphertext of a key that nobody made: its id stands behind the first four bytes.
+    let mut unknown = bytes(&json!(case.blob));
+    unknown[4] ^= 1;
+    for document in [&b"none at all"[..], &Host::new().document()] {
+        let answers = [case.blob.clone(), base64(&unknown)].map(|blob| {
+            let request = json!({"CiphertextBlob": blob, "Recipient": recipient(document)});
+            case.world.call_as(&case.world.app, "Decrypt", &request).unwrap_err()
+        });
+        assert_eq!(answers[0], answers[1]);
+        assert_eq!(answers[0].kind(), ErrorKind::Validation);
+    }
+}
