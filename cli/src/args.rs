@@ -24,7 +24,7 @@ pub(crate) use self::image::{
 };
 pub(crate) use self::kms::{
     EnclavePort, KmsBackupArgs, KmsCommand, KmsFolderArgs, KmsInitArgs, KmsLogCommand, KmsLogVerifyArgs,
-    KmsPrincipalAddArgs, KmsPrincipalCommand, KmsRotateArgs, KmsServeArgs,
+    KmsPrincipalAddArgs, KmsPrincipalCommand, KmsRotateArgs, KmsServeArgs, MasterKeyArgs,
 };
 pub(crate) use self::kms_policy::{KmsExplainArgs, KmsLintArgs};
 pub(crate) use self::lifecycle::{

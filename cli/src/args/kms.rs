@@ -15,7 +15,7 @@ use super::{KmsExplainArgs, KmsLintArgs, OutputArgs};
 pub(crate) enum KmsCommand {
     /// Make a key service's folder: master key, database, certificates, an administrator
     Init(KmsInitArgs),
-    /// Serve keys until SIGTERM or SIGINT; SIGHUP reads the principals again
+    /// Serve keys until SIGTERM or SIGINT; SIGHUP reads the principals again, and how documents are verified
     Serve(KmsServeArgs),
     /// Who may sign requests
     #[command(subcommand)]
@@ -64,7 +64,39 @@ pub(crate) struct KmsInitArgs {
     pub(crate) names: Vec<String>,
 
     #[command(flatten)]
+    pub(crate) master_key: MasterKeyArgs,
+
+    #[command(flatten)]
     pub(crate) output: OutputArgs,
+}
+
+/// Where the master key of a new service is kept: in a file of its folder, unless one of these says otherwise.
+#[derive(Debug, Args)]
+pub(crate) struct MasterKeyArgs {
+    /// Wrap the master key by a key in a token that speaks PKCS#11: the library of the token's maker
+    #[arg(long = "master-key-token", value_name = "MODULE", requires_all = ["token_label", "pin"], conflicts_with = "credential")]
+    pub(crate) module: Option<PathBuf>,
+
+    /// The label of that token
+    #[arg(long = "master-key-token-label", value_name = "LABEL", requires = "module")]
+    pub(crate) token_label: Option<String>,
+
+    /// The label of the AES key in it, which is made if there is none
+    #[arg(
+        long = "master-key-label",
+        value_name = "LABEL",
+        requires = "module",
+        default_value = "enclave-kms"
+    )]
+    pub(crate) key_label: String,
+
+    /// The file of the token's PIN, mode 0600
+    #[arg(long = "master-key-pin", value_name = "FILE", requires = "module")]
+    pub(crate) pin: Option<PathBuf>,
+
+    /// Take the master key from the credential NAME of this systemd service: `openssl rand -hex 32`, piped into `systemd-creds encrypt`
+    #[arg(long = "master-key-credential", value_name = "NAME")]
+    pub(crate) credential: Option<String>,
 }
 
 /// `enclave kms serve`.

@@ -186,6 +186,24 @@ fn a_configuration_that_is_broken_at_sighup_changes_nothing() {
 }
 
 #[test]
+fn roots_are_read_again_at_sighup_and_what_is_no_root_changes_nothing() {
+    let user = User::new();
+    let key = made(&user, "");
+    let mut service = Service::start(&user);
+    let url = format!("https://{}/", service.address(0));
+    let path = user.path("state/kms/kms.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, text.replace("[\"own\"]", "[\"no-root.pem\"]")).unwrap();
+    user.run(&["kms", "principal", "add", "application"]).succeeded();
+    service.signal(Signal::HUP);
+    service.says("no-root.pem");
+    assert!(curl(&user, &key, &url, &[], "ListKeys").ends_with("200"));
+    std::fs::write(&path, text).unwrap();
+    service.signal(Signal::HUP);
+    service.says("and roots");
+}
+
+#[test]
 fn the_process_leaves_no_core_dump_and_gains_no_privilege() {
     let user = User::new();
     made(&user, "");
@@ -229,6 +247,50 @@ fn wrong_options_of_init_are_refused() {
     user.run(&["kms", "init", "--account", "12"]).failed(&["account", "12 digits"]);
     user.run(&["kms", "init", "--region", "Not One"]).failed(&["region"]);
     user.run(&["kms", "init", "--san", "no name"]).failed(&["no name"]);
+    assert!(!user.path("state/kms").exists());
+}
+
+#[test]
+fn a_new_service_takes_its_master_key_from_a_credential() {
+    let user = User::new();
+    let credentials = user.path("credentials");
+    std::fs::create_dir(&credentials).unwrap();
+    let init = ["kms", "init", "--master-key-credential", "kms"];
+    user.run(&init).failed(&["CREDENTIALS_DIRECTORY", "LoadCredentialEncrypted"]);
+    std::fs::write(credentials.join("kms"), "42".repeat(32)).unwrap();
+    let made = Ran::of(user.command(&init).env("CREDENTIALS_DIRECTORY", &credentials)).succeeded();
+    assert!(made.stdout.contains("credential kms"), "{}", made.stdout);
+    assert!(!user.path("state/kms/master.key").exists());
+    let file = user.path("backup").display().to_string();
+    let backup = ["kms", "backup", &file];
+    user.run(&backup).failed(&["CREDENTIALS_DIRECTORY"]);
+    Ran::of(user.command(&backup).env("CREDENTIALS_DIRECTORY", &credentials)).succeeded();
+    std::fs::write(credentials.join("kms"), "43".repeat(32)).unwrap();
+    std::fs::remove_file(user.path("backup")).unwrap();
+    Ran::of(user.command(&backup).env("CREDENTIALS_DIRECTORY", &credentials)).failed(&["not the master key"]);
+}
+
+#[test]
+fn a_master_key_in_a_token_needs_the_tokens_label_and_pin_and_no_credential() {
+    let user = User::new();
+    let token = ["kms", "init", "--master-key-token", "/m.so"];
+    let asked = |more: &[&str]| user.run(&[&token[..], more].concat());
+    for (more, missing) in [
+        (&["--master-key-token-label", "t"][..], "--master-key-pin"),
+        (&["--master-key-pin", "p"], "--master-key-token-label"),
+        (
+            &["--master-key-token-label", "t", "--master-key-pin", "p", "--master-key-credential", "c"],
+            "--master-key-credential",
+        ),
+    ] {
+        let ran = asked(more);
+        assert!(ran.status == 2 && ran.stderr.contains(missing), "{ran:#?}");
+    }
+    let ran = user.run(&["kms", "init", "--master-key-pin", "p"]);
+    assert!(ran.status == 2 && ran.stderr.contains("--master-key-token"), "{ran:#?}");
+    // All of them: it gets as far as the PIN, which is not there.
+    asked(&["--master-key-token-label", "t", "--master-key-pin", "/nowhere/pin"])
+        .failed(&["PIN cannot be read", "/nowhere/pin"]);
     assert!(!user.path("state/kms").exists());
 }
 

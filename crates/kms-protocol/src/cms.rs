@@ -7,8 +7,8 @@
 //! it, and neither do we.
 //!
 //! CBC proves nothing about who sealed: of many changed envelopes, those that still open tell their sender about the
-//! plaintext, whatever error the others get. So a recipient takes envelopes from its own TLS connection only, and makes a
-//! new key for each request.
+//! plaintext, whatever error the others get. So a recipient takes envelopes from its own TLS connection only; one that
+//! others could hand envelopes to would need a new key for each request.
 
 mod ber;
 mod error;

@@ -11,4 +11,5 @@
 pub mod cms;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
+mod mac;
 pub mod sigv4;

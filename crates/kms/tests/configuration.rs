@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 use kms::server::config::{Config, Root, add_principal};
 use kms::server::setup::{Wishes, make};
 use kms::server::{Endpoint, Limits};
+use kms::store::MasterKeySource;
 use tempfile::TempDir;
 
 /// A service that was just made.
@@ -24,6 +25,7 @@ fn wishes() -> Wishes {
         region: "local-1".to_owned(),
         listen: SocketAddr::from(([127, 0, 0, 1], 8443)),
         names: vec!["kms.example.org".to_owned()],
+        master_key: MasterKeySource::File("master.key".into()),
     }
 }
 
@@ -127,6 +129,7 @@ fn a_wish_that_cannot_be_fulfilled_leaves_nothing() {
         Wishes { region: "Local 1".to_owned(), ..wishes() },
         Wishes { region: "\"\naccount = \"".to_owned(), ..wishes() },
         Wishes { names: vec!["not a name".to_owned()], ..wishes() },
+        Wishes { master_key: MasterKeySource::Credential("no-such-credential".to_owned()), ..wishes() },
     ] {
         make(&folder, &wrong, SystemTime::now()).unwrap_err();
         assert_eq!(std::fs::read_dir(temporary.path()).unwrap().count(), 0, "{wrong:?}");

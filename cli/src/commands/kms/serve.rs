@@ -11,7 +11,7 @@ use kms::audit::AuditLog;
 use kms::operations::{Parts, Service};
 use kms::recipient::{DEFAULT_MAX_FUTURE, Verifier};
 use kms::server::config::{Config, ConfigError, Root};
-use kms::server::{Address, EnclaveEndpoint, Endpoint, ServeError, Server, Settings, harden};
+use kms::server::{Address, EnclaveEndpoint, Endpoint, Principals, ServeError, Server, Settings, harden};
 use kms::store::Store;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::Serialize;
@@ -34,10 +34,18 @@ pub(super) fn serve(args: &KmsServeArgs) -> Result<()> {
     for enclave in &args.enclaves {
         config.endpoints.push(Endpoint::Enclave(enclave_endpoint(enclave)?));
     }
-    let server = start(config)?;
+    let (server, service) = start(config)?;
     tell_ready(args.output.format, &folder, server.addresses())?;
-    server.run(|| Config::load(&folder).map(|config| config.principals).map_err(|error| error.to_string()));
+    server.run(|| reload(&folder, &service));
     Ok(())
+}
+
+/// What a running service takes from its configuration anew: who may sign requests, and how documents are verified. All of it or nothing.
+fn reload(folder: &Path, service: &Service) -> core::result::Result<Principals, String> {
+    let config = Config::load(folder).map_err(|error| error.to_string())?;
+    let verifier = verifier(&config).map_err(|error| error.to_string())?;
+    service.replace_verifier(verifier);
+    Ok(config.principals)
 }
 
 /// Before a command reads the master key.
@@ -75,28 +83,33 @@ fn config_failure(error: ConfigError) -> Failure {
     Failure::advised(error, "check the service's folder, or name another with --dir")
 }
 
-fn start(config: Config) -> Result<Server> {
+fn start(config: Config) -> Result<(Server, Arc<Service>)> {
     let store = Store::open_from(&config.database, &config.master_key)
         .map_err(|error| Failure::advised(error, "check database and master_key in kms.toml"))?;
     let audit = AuditLog::open(&config.audit_log)
         .map_err(|error| Failure::advised(error, "check audit_log in kms.toml"))?;
-    let age = AgeLimit { max_age: config.max_document_age, max_future: DEFAULT_MAX_FUTURE };
-    let service = Service::new(Parts {
+    let service = Arc::new(Service::new(Parts {
         store,
         audit,
-        verifier: Verifier::new(roots(&config.roots)?, age, config.encoding),
+        verifier: verifier(&config)?,
         account: config.account,
         region: config.region.clone(),
-    });
+    }));
     let settings = Settings {
         endpoints: config.endpoints,
         tls: config.tls,
         region: config.region,
         limits: config.limits,
         principals: config.principals,
-        operations: Arc::new(service),
+        operations: Arc::<Service>::clone(&service),
     };
-    Server::start(settings).map_err(serve_failure)
+    Ok((Server::start(settings).map_err(serve_failure)?, service))
+}
+
+/// What verifies documents, as the configuration says.
+fn verifier(config: &Config) -> Result<Verifier> {
+    let age = AgeLimit { max_age: config.max_document_age, max_future: DEFAULT_MAX_FUTURE };
+    Ok(Verifier::new(roots(&config.roots)?, age, config.encoding))
 }
 
 fn serve_failure(error: ServeError) -> Failure {

@@ -1,6 +1,8 @@
 //! What requests are signed with: from the environment, or from the host.
 //!
-//! The host may know them: they say who asks, and open nothing without a document. They come as one JSON object, to the end of the
+//! The host may know them: they say who asks, and open nothing without a document. But a host that gives others says by them in whose
+//! account an alias or a bare key id is looked for: with AWS's KMS, an application that encrypts by such a name lets the host choose
+//! the key, and so read what it encrypts. It names keys by their ARN. They come as one JSON object, to the end of the
 //! stream, in either of the two forms that AWS's tools write:
 //!
 //! | | the session token is called |

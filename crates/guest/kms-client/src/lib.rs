@@ -7,10 +7,12 @@
 //! * [`Client`]: the library. One call for each operation that carries a recipient.
 //! * [`proxy`]: the same for programs that know nothing of it: a local endpoint for any AWS SDK. Program `enclave-kms-proxy`.
 //! * [`credentials`]: what requests are signed with.
+//! * [`application`]: a program that is started with that endpoint.
 //! * Program `kmstool-enclave-cli`: AWS's command, with its options and its output.
 //!
 //! [AWS's description]: https://docs.aws.amazon.com/kms/latest/developerguide/services-nitro-enclaves.html
 
+pub mod application;
 pub mod attester;
 pub mod client;
 pub mod credentials;

@@ -3,7 +3,6 @@
 use aes::Aes256;
 use cbc::cipher::block_padding::Pkcs7;
 use cbc::cipher::{BlockModeDecrypt, KeyIvInit};
-use hmac::{Hmac, KeyInit, Mac};
 use rsa::traits::{PrivateKeyParts, PublicKeyParts};
 use rsa::{Oaep, RsaPrivateKey};
 use sha2::Sha256;
@@ -11,6 +10,7 @@ use zeroize::Zeroizing;
 
 use super::read::{Envelope, read};
 use super::{CmsError, KEY};
+use crate::mac::hmac_sha_256;
 
 /// Opens an envelope of either encoding.
 ///
@@ -46,7 +46,5 @@ fn content_key(key: &RsaPrivateKey, envelope: &Envelope<'_>) -> Zeroizing<[u8; K
 /// envelope teaches nothing.
 fn substitute_key(key: &RsaPrivateKey, encrypted_key: &[u8]) -> Zeroizing<[u8; KEY]> {
     let exponent = Zeroizing::new(key.d().to_be_bytes());
-    // HMAC takes keys of any length: the error exists for MACs that do not.
-    let mac = Hmac::<Sha256>::new_from_slice(&exponent).map(|mac| mac.chain_update(encrypted_key));
-    Zeroizing::new(mac.map_or([0; KEY], |mac| mac.finalize().into_bytes().into()))
+    Zeroizing::new(hmac_sha_256(&exponent, encrypted_key))
 }

@@ -7,8 +7,8 @@ use super::tag::{
 };
 use super::{AES_256_CBC, BLOCK, DATA, ENVELOPED_DATA, Encoding, MGF1, RSAES_OAEP, SHA_256, VERSION};
 
-/// Bytes of each piece of the content in BER. KMS's answers to short plaintexts have one piece; where it cuts longer ones is not
-/// documented. The library that writes the same form otherwise (Bouncy Castle) cuts here.
+/// Bytes of each piece of the content in BER. The one answer of KMS that we have is shorter, and has one piece; where KMS cuts longer ones
+/// is not documented. Readers have to take any length: this one is our choice.
 pub(super) const PIECE: usize = 1000;
 
 /// Writes a ContentInfo that holds an EnvelopedData.

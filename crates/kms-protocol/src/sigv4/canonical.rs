@@ -1,11 +1,11 @@
 //! What is signed: the canonical form of a request, and the signature over it.
 
-use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::timestamp::Timestamp;
 use super::{ALGORITHM, Request, Scope, SigV4Error, TERMINATOR};
+use crate::mac::hmac_sha_256;
 
 /// The digits of percent-encoding and of hashes in a canonical path.
 const UPPER: &[u8; 16] = b"0123456789ABCDEF";
@@ -27,22 +27,16 @@ pub(super) fn signature<N: AsRef<str>>(
     let scope_text = format!("{}/{}/{}/{TERMINATOR}", time.day(), scope.region, scope.service);
     let to_sign = format!("{ALGORITHM}\n{}\n{scope_text}\n{hash}", time.as_str());
     let key = signing_key(secret, scope, time.day());
-    Ok(hmac(&*key, to_sign.as_bytes()))
+    Ok(hmac_sha_256(&*key, to_sign.as_bytes()))
 }
 
 /// The key of one day, region and service.
 fn signing_key(secret: &str, scope: &Scope, day: &str) -> Zeroizing<[u8; 32]> {
     let secret = Zeroizing::new(format!("AWS4{secret}"));
-    let first = Zeroizing::new(hmac(secret.as_bytes(), day.as_bytes()));
+    let first = Zeroizing::new(hmac_sha_256(secret.as_bytes(), day.as_bytes()));
     [&scope.region, &scope.service, TERMINATOR]
         .into_iter()
-        .fold(first, |key, part| Zeroizing::new(hmac(&*key, part.as_bytes())))
-}
-
-fn hmac(key: &[u8], data: &[u8]) -> [u8; 32] {
-    // HMAC takes keys of any length: the error exists for MACs that do not.
-    Hmac::<Sha256>::new_from_slice(key)
-        .map_or([0; 32], |mac| mac.chain_update(data).finalize().into_bytes().into())
+        .fold(first, |key, part| Zeroizing::new(hmac_sha_256(&*key, part.as_bytes())))
 }
 
 /// The six parts of the canonical request, a line feed between them.

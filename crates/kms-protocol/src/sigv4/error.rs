@@ -105,9 +105,10 @@ pub enum SigV4Error {
 impl SigV4Error {
     /// The name by which AWS's JSON services, KMS among them, refuse this.
     ///
-    /// Seen in answers of KMS, Kinesis, DynamoDB and Cloud9 that people quote (for example `aws/aws-sdk-js#254`,
-    /// `iann0036/cloud9-sync#10`); AWS's lists of common errors give some of them without the suffix `Exception`. All of
-    /// them go with status 400.
+    /// `InvalidSignatureException` is what users of KMS report for a signature that does not match (`aws/aws-sdk-cpp#1681`) and for one that
+    /// has expired (`aws/aws-sdk-js-v3#6400`). The other names are those of the lists of common errors in AWS's API references, there in
+    /// part without `Exception`; which refusal has which of them is our reading, and was not compared with KMS's own answers. All of them
+    /// go with status 400 here.
     #[must_use]
     pub const fn aws_name(&self) -> &'static str {
         match self {

@@ -1,7 +1,8 @@
-//! A genuine `CiphertextForRecipient` of AWS KMS, with the private key that opens it.
+//! A `CiphertextForRecipient` of AWS KMS that AWS published, with the private key that opens it.
 //!
-//! Both are in `aws-samples/nitro-enclave-blockchain-wallet-on-eks` (MIT-0), a test of its Ethereum signer
-//! (`internal/keymanagement/kms_test.go`), with the secret that must come out.
+//! Both are in `aws-samples/nitro-enclave-blockchain-wallet-on-eks` (MIT-0, as its README says), in the test
+//! `applications/ethereum-signer/internal/keymanagement/kms_test.go` at commit 5c2c2f5e929948ccf54ee4e48427b754ab3e8fc9, with the secret
+//! that must come out. The key is PKCS#1 there and PKCS#8 here.
 
 use rsa::pkcs8::DecodePrivateKey;
 

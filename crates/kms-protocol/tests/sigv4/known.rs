@@ -23,7 +23,7 @@ fn suite(
     header.rsplit_once("Signature=").unwrap().1.to_owned()
 }
 
-/// Values of AWS's "Signature Version 4 test suite"; botocore 1.44.5 agrees with all of them.
+/// Values of AWS's "Signature Version 4 test suite"; botocore 1.44.5 was asked for each of them, and agrees.
 #[test]
 fn the_published_test_suite_gets_its_published_signatures() {
     let host = "example.amazonaws.com";
@@ -85,7 +85,7 @@ fn the_published_test_suite_gets_its_published_signatures() {
     }
 }
 
-/// The worked example of AWS's guide "Create a signed AWS API request".
+/// The worked example of AWS's guide "Create a signed AWS API request"; botocore 1.44.5 agrees.
 #[test]
 fn the_worked_example_of_the_specification_gets_its_signature() {
     let form = [("Content-Type", "application/x-www-form-urlencoded; charset=utf-8")];
@@ -104,6 +104,24 @@ fn an_encoded_path_and_query_get_botocores_signature() {
     let added = sign(&request, &credentials(None), &scope("us-east-1", "kms"), at(SIGNED_AT)).unwrap();
     let signature = "f77d5c8a0fcbd2395e99ac774f9c46ffa201255c84bf8319f164c44ff9f34bab";
     assert_eq!(added[1].1, header("host;x-amz-date;x-thing", signature));
+}
+
+/// Secrets of which `AWS4` and the secret fill a block of SHA-256 all but one byte, just, and one byte too far, and a much longer one:
+/// what botocore 1.44.5 makes of them in `GET https://example.amazonaws.com/`.
+#[test]
+fn a_secret_of_any_length_gets_botocores_signature() {
+    for (length, signature) in [
+        (59, "e72febc217536158f4c5399463474a6b32e2c4d45962ba926f4d01c06ec285c0"),
+        (60, "db598c550f1e135e0fd2a02c61ed909adc4cfdc529e6073ef87a4c8bbd3404e2"),
+        (61, "b3a13d5d7df28a1aa4b1e6877ed696613796096ddf1f792a63879541ef3da68a"),
+        (100, "60c35b502a3845978f91f47d973ebb103ffdc6ea98c2c476911302f14619ebd9"),
+    ] {
+        let credentials = Credentials { secret_access_key: "s".repeat(length).into(), ..credentials(None) };
+        let headers = [("host", "example.amazonaws.com")];
+        let request = Request { method: "GET", path: "/", query: "", headers: &headers, body: b"" };
+        let added = sign(&request, &credentials, &scope("us-east-1", "service"), at(SIGNED_AT)).unwrap();
+        assert_eq!(added[1].1.rsplit_once("Signature=").unwrap().1, signature, "{length}");
+    }
 }
 
 #[test]

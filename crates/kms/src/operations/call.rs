@@ -162,7 +162,7 @@ impl Call<'_> {
     ) -> Result<Option<Recipient>, KmsError> {
         let Some(info) = info else { return Ok(None) };
         let KeyEncryptionAlgorithm::RsaesOaepSha256 = info.key_encryption_algorithm;
-        match self.service.verifier.verify(info.attestation_document.as_bytes(), self.now) {
+        match self.service.verifier().verify(info.attestation_document.as_bytes(), self.now) {
             Ok(recipient) => Ok(Some(recipient)),
             Err(error) => {
                 let reason = format!("attestation document refused: {error}");

@@ -88,7 +88,8 @@ pub(super) fn decrypt(call: &Call<'_>, body: &[u8]) -> Result<Zeroizing<Vec<u8>>
     request.grant_tokens.check()?;
     refuse_modifiers(request.dry_run_modifiers.as_deref())?;
     let ciphertext = parse(&request.ciphertext_blob)?;
-    let source = Source::find(call, DECRYPT, request.key_id.as_deref(), &ciphertext)?;
+    let named = request.key_id.as_deref();
+    let source = Source::find(call, DECRYPT, named, &ciphertext, request.recipient.as_ref())?;
     let question = Question::on_key(DECRYPT, &source.key).with_context(&request.encryption_context);
     let recipient = call.recipient(request.recipient.as_ref(), &question)?;
     source.authorize(call, &question.with_recipient(recipient.as_ref()))?;
@@ -137,7 +138,7 @@ pub(super) fn re_encrypt(call: &Call<'_>, body: &[u8]) -> Result<Zeroizing<Vec<u
     request.grant_tokens.check()?;
     refuse_modifiers(request.dry_run_modifiers.as_deref())?;
     let ciphertext = parse(&request.ciphertext_blob)?;
-    let source = Source::find(call, RE_ENCRYPT_FROM, request.source_key_id.as_deref(), &ciphertext)?;
+    let source = Source::find(call, RE_ENCRYPT_FROM, request.source_key_id.as_deref(), &ciphertext, None)?;
     let question = Question::on_key(RE_ENCRYPT_FROM, &source.key);
     source.authorize(call, &question.with_context(&request.source_encryption_context))?;
     let destination = call.key(&request.destination_key_id)?;
@@ -170,13 +171,19 @@ impl Source {
         action: &'static str,
         name: Option<&str>,
         ciphertext: &Ciphertext<'_>,
+        recipient: Option<&RecipientInfo>,
     ) -> Result<Self, KmsError> {
         if let Some(name) = name {
             return Ok(Self { key: call.key(name)?, named: true });
         }
         match call.find(ciphertext.key(), None)? {
             Some(key) => Ok(Self { key, named: false }),
-            None => Err(unknown_key(call, action, ciphertext.key())?),
+            None => {
+                // A document is judged before the caller is: a bad one gets the same answer whether or not there is such a key.
+                let arn = call.service.place.key_arn(ciphertext.key());
+                call.recipient(recipient, &Question::without_key(action, &arn))?;
+                Err(unknown_key(call, action, ciphertext.key())?)
+            }
         }
     }
 

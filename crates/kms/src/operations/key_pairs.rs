@@ -17,6 +17,7 @@ use super::encryption::{check_data_key, seal, seal_for};
 use super::wire::{Bytes, Context, DryRun, GrantTokens, read, unsupported, write};
 use crate::curve::Curve;
 use crate::error::{ErrorKind, KmsError};
+use crate::key::random_bytes;
 
 /// How many RSA keys may be in the making at once: each keeps a processor busy for seconds.
 const MAX_RSA_GENERATIONS: usize = 2;
@@ -211,7 +212,9 @@ impl Generators {
 }
 
 fn rsa_pair(bits: usize) -> Result<Pair, KmsError> {
-    // The search for primes has no way to fail; the system's generator does not once it has begun to answer.
+    // The search for primes cannot report that the generator failed: it would panic, which ends the service. So the generator is asked
+    // first. Linux's, once it has answered, goes on to (getrandom(2), "Errors" has nothing that could come later).
+    random_bytes(1, &mut SysRng).map_err(|error| internal(&error))?;
     let private = RsaPrivateKey::new(&mut UnwrapErr(SysRng), bits).map_err(|error| internal(&error))?;
     let public = private.to_public_key().to_public_key_der().map_err(|error| internal(&error))?;
     let private = private.to_pkcs8_der().map_err(|error| internal(&error))?;

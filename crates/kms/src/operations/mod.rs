@@ -18,7 +18,7 @@ mod policies;
 mod random;
 mod wire;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::SystemTime;
 
 use zeroize::Zeroizing;
@@ -62,7 +62,7 @@ pub struct Parts {
 #[derive(Debug)]
 pub struct Service {
     store: Store,
-    verifier: Verifier,
+    verifier: RwLock<Arc<Verifier>>,
     audit: AuditLog,
     account: String,
     place: Place,
@@ -77,7 +77,7 @@ impl Service {
     pub fn new(parts: Parts) -> Self {
         Self {
             store: parts.store,
-            verifier: parts.verifier,
+            verifier: RwLock::new(Arc::new(parts.verifier)),
             audit: parts.audit,
             place: Place::new(&parts.region, &parts.account),
             account: parts.account,
@@ -104,6 +104,15 @@ impl Service {
             Some((_, run)) => run(&Call { service: self, caller, now }, body),
             None => Err(wire::unsupported("this service does not have that operation")),
         }
+    }
+
+    /// From now on documents are verified by another verifier. Requests that run keep the one they began with.
+    pub fn replace_verifier(&self, verifier: Verifier) {
+        *self.verifier.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(verifier);
+    }
+
+    fn verifier(&self) -> Arc<Verifier> {
+        Arc::clone(&self.verifier.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// What has to be done from time to time, once a minute say: destroys the keys whose deletion is due.

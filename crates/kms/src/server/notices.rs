@@ -46,7 +46,7 @@ pub(super) enum Notice {
     },
     /// The service ends; requests that run are still answered.
     Ending,
-    /// A signal asked to read the principals again.
+    /// A signal asked to read the principals again, and how documents are verified.
     Reloaded {
         /// How many there are now.
         principals: usize,
@@ -75,8 +75,13 @@ impl fmt::Display for Notice {
                 write!(f, "keys whose deletion is due could not be destroyed: {why}")
             }
             Self::Ending => f.write_str("ending; requests that run are still answered"),
-            Self::Reloaded { principals } => write!(f, "read the principals again: {principals} access keys"),
-            Self::NotReloaded { why } => write!(f, "kept the principals as they were: {why}"),
+            Self::Reloaded { principals } => {
+                write!(
+                    f,
+                    "read the principals again: {principals} access keys; and roots, max_document_age_seconds and cms_encoding"
+                )
+            }
+            Self::NotReloaded { why } => write!(f, "kept the principals as they were, and the roots: {why}"),
         }
     }
 }

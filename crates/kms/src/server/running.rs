@@ -135,7 +135,7 @@ impl Server {
     }
 
     /// Serves until SIGTERM or SIGINT, or until every enclave has ended and there is no other listener. At SIGHUP the principals
-    /// become what `reload` reads.
+    /// become what `reload` reads; what else it reads it puts into place itself, and only if it returns no error.
     pub fn run(mut self, reload: impl Fn() -> Result<Principals, String>) {
         loop {
             let (signals, listeners) = (&mut self.signals, &mut self.listeners);

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use rustix::fs::FlockOperation;
+use serde::Serialize;
 use thiserror::Error;
 
 use super::certificates::{self, CertificateError};
@@ -24,7 +25,10 @@ const AUTHORITY_KEY: &str = "ca.key";
 const CERTIFICATE: &str = "server.pem";
 const CERTIFICATE_KEY: &str = "server.key";
 const DATABASE: &str = "keys.db";
-const MASTER_KEY: &str = "master.key";
+/// The master key, in the service's folder, unless it is kept elsewhere.
+pub const MASTER_KEY: &str = "master.key";
+/// The master key that a token's key wraps, in the service's folder.
+pub const WRAPPED_MASTER_KEY: &str = "master.key.wrapped";
 /// The administrator may do everything that key policies leave to the account.
 const ADMINISTRATOR_POLICY: &str =
     r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"kms:*","Resource":"*"}]}"#;
@@ -40,6 +44,8 @@ pub struct Wishes {
     pub listen: SocketAddr,
     /// Names in the certificate, besides those of this host's loopback.
     pub names: Vec<String>,
+    /// Where the master key is: relative paths are within the service's folder. It is made there, but for a credential, which systemd has.
+    pub master_key: MasterKeySource,
 }
 
 /// Why there is no new service. Advice stands behind a semicolon.
@@ -70,6 +76,9 @@ pub enum SetupError {
     /// The master key.
     #[error(transparent)]
     MasterKey(#[from] MasterKeyError),
+    /// A path that a configuration cannot hold.
+    #[error("the master key's place cannot be written into kms.toml: {0}; choose a path of UTF-8 text")]
+    MasterKeyPlace(toml::ser::Error),
     /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -120,21 +129,31 @@ pub fn make(folder: &Path, wishes: &Wishes, now: SystemTime) -> Result<Added, Se
 
 fn fill(folder: &Path, wishes: &Wishes, now: SystemTime) -> Result<Added, SetupError> {
     let write = |name: &str, text: &str| private_file::write_new(&folder.join(name), text.as_bytes());
-    write(config::FILE, &configuration(wishes))?;
+    write(config::FILE, &configuration(wishes)?)?;
     let certificates = certificates::make(&wishes.names, now)?;
     write(AUTHORITY, &certificates.authority)?;
     write(AUTHORITY_KEY, &certificates.authority_key)?;
     write(CERTIFICATE, &certificates.certificate)?;
     write(CERTIFICATE_KEY, &certificates.key)?;
-    let master = MasterKeySource::File(folder.join(MASTER_KEY)).generate()?;
+    let place = wishes.master_key.clone().within(folder);
+    let master = match place {
+        MasterKeySource::Credential(_) => place.load()?,
+        MasterKeySource::File(_) | MasterKeySource::Token(_) => place.generate()?,
+    };
     drop(Store::create(&folder.join(DATABASE), &master)?);
     Ok(config::add_principal(folder, ADMINISTRATOR, Some(ADMINISTRATOR_POLICY))?)
 }
 
 /// The text of a new configuration.
-fn configuration(wishes: &Wishes) -> String {
+fn configuration(wishes: &Wishes) -> Result<String, SetupError> {
+    #[derive(Serialize)]
+    struct Place<'a> {
+        master_key: &'a MasterKeySource,
+    }
     let quoted = |text: &str| toml::Value::from(text).to_string();
-    format!(
+    let master_key =
+        toml::to_string(&Place { master_key: &wishes.master_key }).map_err(SetupError::MasterKeyPlace)?;
+    Ok(format!(
         "\
 # The configuration of a key service (`enclave kms serve`): docs/kms.md. Relative paths are within this folder.
 
@@ -152,9 +171,7 @@ max_document_age_seconds = 300
 # How CiphertextForRecipient is encoded: \"ber\" as AWS does, or \"der\".
 cms_encoding = \"ber\"
 
-[master_key]
-file = \"{MASTER_KEY}\"
-
+{master_key}
 [tls]
 certificate = \"{CERTIFICATE}\"
 key = \"{CERTIFICATE_KEY}\"
@@ -166,5 +183,5 @@ https = \"{listen}\"
         region = quoted(&wishes.region),
         account = quoted(&wishes.account),
         listen = wishes.listen,
-    )
+    ))
 }

@@ -123,7 +123,9 @@ impl Token {
             pin: self.read_pin()?,
             task,
         };
-        let text = Zeroizing::new(serde_json::to_vec(&question).map_err(|_| Failure::Question)?);
+        // As long as it will ever be, before the PIN is in it: growing would leave a copy.
+        let mut text = Zeroizing::new(Vec::with_capacity(2 * MAX_MESSAGE_LEN));
+        serde_json::to_writer(&mut *text, &question).map_err(|_| Failure::Question)?;
         if text.len() > MAX_MESSAGE_LEN {
             return Err(Failure::Question.into());
         }

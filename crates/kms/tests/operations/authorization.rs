@@ -187,9 +187,9 @@ fn the_alias_by_which_a_key_is_named_can_decide() {
     let world = World::new();
     let condition = json!({"StringEquals": {"kms:RequestAlias": "alias/a"}});
     let mut policy = app_policy(&json!("kms:Encrypt"), Some(&condition));
-    let aliases = json!({"Effect": "Allow", "Action": "kms:CreateAlias", "Resource": "*",
+    let naming = json!({"Effect": "Allow", "Action": "kms:CreateAlias", "Resource": "*",
         "Principal": {"AWS": world.admin.arn}});
-    policy["Statement"].as_array_mut().unwrap().push(aliases);
+    policy["Statement"].as_array_mut().unwrap().push(naming);
     let key = world.key_with_policy(&policy);
     for alias in ["alias/a", "alias/b"] {
         world.ok("CreateAlias", &json!({"AliasName": alias, "TargetKeyId": key}));

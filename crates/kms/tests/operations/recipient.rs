@@ -7,8 +7,10 @@ use attestation::cose;
 use attestation::pcr::Pcr;
 use attestation::pki::LEAF_LIFETIME;
 use attestation::roots::Roots;
+use attestation::verify::AgeLimit;
 use getrandom::SysRng;
 use kms::error::{ErrorKind, KmsError};
+use kms::recipient::{DEFAULT_MAX_AGE, DEFAULT_MAX_FUTURE, Verifier};
 use kms_protocol::cms::{self, Encoding};
 use p256::elliptic_curve::Generate;
 use p256::pkcs8::EncodePublicKey;
@@ -409,4 +411,33 @@ fn a_document_that_is_refused_is_refused_even_where_no_policy_asks_for_one() {
     assert_eq!(case.world.refusal("GenerateDataKey", &request), ErrorKind::Validation);
     let request = json!({"NumberOfBytes": 16, "Recipient": recipient(&[0x84])});
     assert_eq!(case.world.refusal("GenerateRandom", &request), ErrorKind::Validation);
+}
+
+#[test]
+fn a_bad_document_does_not_tell_whether_a_key_exists() {
+    let case = Case::new();
+    // The same ciphertext of a key that nobody made: its id stands behind the first four bytes.
+    let mut unknown = bytes(&json!(case.blob));
+    unknown[4] ^= 1;
+    for document in [&b"none at all"[..], &Host::new().document()] {
+        let answers = [case.blob.clone(), base64(&unknown)].map(|blob| {
+            let request = json!({"CiphertextBlob": blob, "Recipient": recipient(document)});
+            case.world.call_as(&case.world.app, "Decrypt", &request).unwrap_err()
+        });
+        assert_eq!(answers[0], answers[1]);
+        assert_eq!(answers[0].kind(), ErrorKind::Validation);
+    }
+}
+
+#[test]
+fn documents_are_verified_by_the_verifier_that_is_there_now() {
+    let (host, other) = (Host::new(), Host::new());
+    let case = Case::with(World::trusting(other.roots()), host);
+    let document = case.host.document();
+    assert_eq!(case.decrypt(&document).unwrap_err().kind(), ErrorKind::Validation);
+    let age = AgeLimit { max_age: DEFAULT_MAX_AGE, max_future: DEFAULT_MAX_FUTURE };
+    case.world.service.replace_verifier(Verifier::new(case.host.roots(), age, Encoding::Ber));
+    assert_eq!(opened(&case.decrypt(&document).unwrap()), b"for the enclave");
+    case.world.service.replace_verifier(Verifier::new(other.roots(), age, Encoding::Ber));
+    assert_eq!(case.decrypt(&document).unwrap_err().kind(), ErrorKind::Validation);
 }

@@ -2,10 +2,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::fs;
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::SystemTime;
 
+use kms::server::config::Config;
+use kms::server::setup::{Wishes, make};
 use kms::store::master_key::MasterKeySource;
 use kms::store::{MasterKeyError, PinSource, Store, StoreError, Token, TokenError, rotate};
 use kms_token::Failure;
@@ -95,6 +99,30 @@ fn a_database_opens_under_a_master_key_that_the_token_unwraps_and_rotates() {
     assert_eq!(fs::read(tokens.path("master.key.wrapped.old")).unwrap(), wrapped);
     assert!(matches!(Store::open(&database, &master), Err(StoreError::WrongMasterKey)));
     drop(Store::open_from(&database, &source).unwrap());
+}
+
+#[test]
+fn a_new_service_has_its_master_key_wrapped_by_the_token_and_nowhere_else() {
+    let tokens = Tokens::new(&["kms-token"]);
+    let folder = tokens.path("service");
+    let token = Token { wrapped: "master.key.wrapped".into(), ..tokens.token("kms-token") };
+    let wishes = Wishes {
+        account: "123456789012".to_owned(),
+        region: "local-1".to_owned(),
+        listen: SocketAddr::from(([127, 0, 0, 1], 8443)),
+        names: Vec::new(),
+        master_key: MasterKeySource::Token(token),
+    };
+    make(&folder, &wishes, SystemTime::now()).unwrap();
+    assert!(!folder.join("master.key").exists());
+    assert_eq!(fs::metadata(folder.join("master.key.wrapped")).unwrap().permissions().mode() & 0o777, 0o600);
+    let config = Config::load(&folder).unwrap();
+    drop(Store::open_from(&config.database, &config.master_key).unwrap());
+
+    let another = tokens.path("another");
+    tokens.private("pin", "4321-user\n");
+    make(&another, &wishes, SystemTime::now()).unwrap_err();
+    assert!(!another.exists());
 }
 
 #[test]

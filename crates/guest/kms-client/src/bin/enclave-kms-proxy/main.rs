@@ -4,7 +4,6 @@
 //! that a request will need: the security module, the host's port, the service behind it, credentials. Whatever is missing ends the
 //! enclave with status 125 and a message on its console.
 
-mod application;
 mod arguments;
 
 use std::process::ExitCode;
@@ -13,6 +12,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use guest::nsm::Nsm;
+use kms_client::application::{Application, FAILED};
 use kms_client::client::Client;
 use kms_client::credentials::Source;
 use kms_client::endpoint::{Endpoint, Roots};
@@ -21,7 +21,6 @@ use kms_client::recipient::{Recipient, RecipientError};
 use kms_client::route::Route;
 use kms_protocol::sigv4::Credentials;
 
-use self::application::{Application, FAILED};
 use self::arguments::Arguments;
 
 /// Why the application is not started.
@@ -63,7 +62,7 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         application.set_region(region);
     }
     tokio::spawn(Arc::new(proxy).serve(listener));
-    Ok(application.run().await?)
+    Ok(application.run().await?.into())
 }
 
 /// Everything that a request will need, seen to be there. Also whether credentials are the host's.

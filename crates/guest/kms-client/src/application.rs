@@ -4,17 +4,18 @@ use std::ffi::OsString;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{ExitCode, ExitStatus};
+use std::process::ExitStatus;
 
-use kms_client::proxy::CREDENTIALS_PATH;
 use rustix::process::{Pid, Signal, kill_process};
 use thiserror::Error;
 use tokio::process::Command;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
+use crate::proxy::CREDENTIALS_PATH;
+
 /// Exit status when the helper fails, as of env(1) and docker-run(1); 126 and 127 are theirs too.
-pub(crate) const FAILED: u8 = 125;
+pub const FAILED: u8 = 125;
 /// Exit status when the application is there and cannot be run.
 const CANNOT_RUN: u8 = 126;
 /// Exit status when the application is not there.
@@ -28,7 +29,7 @@ const FORWARDED: [Signal; 7] =
 
 /// Why the application did not run.
 #[derive(Debug, Error)]
-pub(crate) enum ApplicationError {
+pub enum ApplicationError {
     /// It could not be waited for.
     #[error("lost track of the application: {0}")]
     Lost(#[source] io::Error),
@@ -39,14 +40,15 @@ pub(crate) enum ApplicationError {
 
 /// The application to be started.
 #[derive(Debug)]
-pub(crate) struct Application {
+pub struct Application {
     program: OsString,
     command: Command,
 }
 
 impl Application {
     /// This program with these arguments.
-    pub(crate) fn new(words: &[OsString]) -> Self {
+    #[must_use]
+    pub fn new(words: &[OsString]) -> Self {
         let program = words.first().cloned().unwrap_or_default();
         let mut command = Command::new(&program);
         command.args(words.iter().skip(1));
@@ -54,7 +56,7 @@ impl Application {
     }
 
     /// Points SDKs to the local endpoint, and for their credentials too.
-    pub(crate) fn set_endpoints(&mut self, address: SocketAddr, credentials: bool) {
+    pub fn set_endpoints(&mut self, address: SocketAddr, credentials: bool) {
         self.set_unless_set("AWS_ENDPOINT_URL_KMS", &format!("http://{address}"));
         if credentials {
             let url = format!("http://{address}{CREDENTIALS_PATH}");
@@ -63,7 +65,7 @@ impl Application {
     }
 
     /// Says the region to SDKs: they read one of two variables.
-    pub(crate) fn set_region(&mut self, region: &str) {
+    pub fn set_region(&mut self, region: &str) {
         self.set_unless_set("AWS_REGION", region);
         self.set_unless_set("AWS_DEFAULT_REGION", region);
     }
@@ -74,8 +76,12 @@ impl Application {
         }
     }
 
-    /// Runs it to its end, and ends as it does.
-    pub(crate) async fn run(mut self) -> Result<ExitCode, ApplicationError> {
+    /// Runs it to its end, sends it the signals that come here meanwhile, and returns the exit status to end with: the application's, 128
+    /// and the number of the signal that ended it, 127 if there is no such program, 126 if it cannot be run.
+    ///
+    /// # Errors
+    /// [`ApplicationError`]: then the application is not there, or nothing is known of it any more.
+    pub async fn run(mut self) -> Result<u8, ApplicationError> {
         // Before it starts, so that no signal is lost.
         let mut signals = forwarded().map_err(ApplicationError::Signals)?;
         let mut child = match self.command.spawn() {
@@ -83,7 +89,7 @@ impl Application {
             Err(error) => {
                 eprintln!("enclave-kms-proxy: cannot run {:?}: {error}", self.program);
                 let missing = error.kind() == io::ErrorKind::NotFound;
-                return Ok(ExitCode::from(if missing { NOT_FOUND } else { CANNOT_RUN }));
+                return Ok(if missing { NOT_FOUND } else { CANNOT_RUN });
             }
         };
         let pid = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
@@ -112,7 +118,7 @@ fn forwarded() -> io::Result<mpsc::Receiver<Signal>> {
     Ok(receiver)
 }
 
-fn code(status: ExitStatus) -> ExitCode {
+fn code(status: ExitStatus) -> u8 {
     let code = status.code().or_else(|| status.signal()?.checked_add(BY_SIGNAL));
-    ExitCode::from(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(FAILED))
+    code.and_then(|code| u8::try_from(code).ok()).unwrap_or(FAILED)
 }
