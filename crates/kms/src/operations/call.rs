@@ -201,7 +201,7 @@ impl Call<'_> {
             request_id = self.caller.request_id,
             source = self.caller.source,
             enclave = question.recipient.map(Recipient::module_id),
-            "denied: {decision}"
+            "{decision}"
         );
         Err(KmsError::new(
             ErrorKind::AccessDenied,
