@@ -55,6 +55,30 @@ sealed = kms.encrypt(KeyId=key, Plaintext=sys.argv[2].encode())["CiphertextBlob"
 print(json.dumps({"KeyId": key, "Ciphertext": sealed.hex()}))
 "#;
 
+/// A request without and one with a signature over vsock, TLS within: what a virtual machine beside the host would send.
+const OVER_VSOCK: &str = r#"import http.client, json, os, socket, ssl, sys
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+
+def ask(signed):
+    request = AWSRequest("POST", "https://kms.example/", data=b"{}")
+    request.headers["Content-Type"] = "application/x-amz-json-1.1"
+    request.headers["X-Amz-Target"] = "TrentService.ListKeys"
+    if signed:
+        key = Credentials(os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SECRET_ACCESS_KEY"])
+        SigV4Auth(key, "kms", os.environ["AWS_DEFAULT_REGION"]).add_auth(request)
+    connected = socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM)
+    connected.connect((1, int(sys.argv[1])))
+    connection = http.client.HTTPConnection("kms.example")
+    authority = ssl.create_default_context(cafile=os.environ["AWS_CA_BUNDLE"])
+    connection.sock = authority.wrap_socket(connected, server_hostname="kms.example")
+    connection.request("POST", "/", b"{}", dict(request.headers))
+    return json.loads(connection.getresponse().read())
+
+print(json.dumps([ask(False), ask(True)]))
+"#;
+
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
@@ -259,6 +283,27 @@ fn boto3_opens_a_secret_in_the_right_enclave_and_nowhere_else() {
     assert_ne!(other, pcr0);
     let (answer, log) = asked_inside(&keys, &modified, "modified", &[], &sealed);
     denied(&answer, &log, &pcr0, &other);
+}
+
+/// A host whose kernel has vsock for virtual machines serves them on it. CID 1 is the host itself.
+#[test]
+#[ignore = "needs a KVM that can run a kernel"]
+fn the_service_answers_on_the_vsock_of_the_host() {
+    if !Path::new("/sys/module/vsock_loopback").exists() {
+        println!("SKIPPED the_service_answers_on_the_vsock_of_the_host: needs the module vsock_loopback");
+        return;
+    }
+    let user = User::new();
+    let keys = Keys::new(&user, "127.0.0.1:8445");
+    let configuration = Path::new(keys.made["Folder"].as_str().unwrap()).join("kms.toml");
+    let listeners = fs::read_to_string(&configuration).unwrap() + "\n[[listener]]\nvsock = 9445\n";
+    fs::write(&configuration, listeners).unwrap();
+    let served = keys.serve(None);
+    let answers = keys.outside(&keys.made["Administrator"], OVER_VSOCK, &["9445"]);
+    assert_eq!(answers[0]["__type"], "MissingAuthenticationTokenException", "{answers}");
+    assert_eq!(answers[1]["Keys"], json!([]), "{answers}");
+    let log = served.end();
+    assert!(log.contains("vsock"), "{log}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-"""The AWS command line against the key service: the commands that people type."""
+"""Every operation of the key service, asked with the AWS command line."""
 
 import base64
 import json
@@ -40,6 +40,28 @@ assert len(base64.b64decode(aws("generate-data-key", "--key-id", key, "--key-spe
 assert "Plaintext" not in aws("generate-data-key-without-plaintext", "--key-id", key, "--key-spec", "AES_256")
 assert len(base64.b64decode(aws("generate-random", "--number-of-bytes", "20")["Plaintext"])) == 20
 assert "PublicKey" in aws("generate-data-key-pair", "--key-id", key, "--key-pair-spec", "ECC_NIST_P256")
+assert "PrivateKeyPlaintext" not in aws("generate-data-key-pair-without-plaintext", "--key-id", key, "--key-pair-spec", "ECC_NIST_P256")
+
+# Another key, and an alias that goes over to it.
+other = aws("create-key")["KeyMetadata"]["KeyId"]
+aws("update-key-description", "--key-id", other, "--description", "another")
+assert aws("describe-key", "--key-id", other)["KeyMetadata"]["Description"] == "another"
+aws("update-alias", "--alias-name", "alias/cli", "--target-key-id", other)
+assert aws("describe-key", "--key-id", "alias/cli")["KeyMetadata"]["KeyId"] == other
+move = ["--ciphertext-blob", "fileb://blob", "--source-encryption-context", "tenant=a", "--destination-key-id", "alias/cli"]
+pathlib.Path("moved").write_bytes(base64.b64decode(aws("re-encrypt", *move)["CiphertextBlob"]))
+moved = aws("decrypt", "--ciphertext-blob", "fileb://moved")
+assert base64.b64decode(moved["Plaintext"]) == secret.read_bytes() and moved["KeyId"].endswith(other)
+
+# Two keys agree on the same secret, whichever of them is asked.
+pair = [aws("create-key", "--key-spec", "ECC_NIST_P384", "--key-usage", "KEY_AGREEMENT")["KeyMetadata"]["KeyId"] for _ in range(2)]
+for name in pair:
+    pathlib.Path(name).write_bytes(base64.b64decode(aws("get-public-key", "--key-id", name)["PublicKey"]))
+agree = ["derive-shared-secret", "--key-agreement-algorithm", "ECDH"]
+shared = [aws(*agree, "--key-id", one, "--public-key", f"fileb://{peer}")["SharedSecret"] for one, peer in (pair, pair[::-1])]
+assert shared[0] == shared[1] and len(base64.b64decode(shared[0])) == 48
+
+assert aws("list-key-policies", "--key-id", key)["PolicyNames"] == ["default"]
 policy = aws("get-key-policy", "--key-id", key, "--policy-name", "default")["Policy"]
 aws("put-key-policy", "--key-id", key, "--policy-name", "default", "--policy", policy)
 aws("disable-key", "--key-id", key)
