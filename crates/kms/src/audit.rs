@@ -26,7 +26,7 @@ use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use crate::store::FileError;
-use crate::store::private_file;
+use crate::store::private_file::{self, Lock};
 
 /// Bytes of a field that are kept; what is longer is cut and marked.
 pub const MAX_FIELD_LEN: usize = 4 * 1024;
@@ -104,6 +104,8 @@ pub enum AuditError {
 pub struct AuditLog {
     path: PathBuf,
     tail: Mutex<Tail>,
+    /// The same file, locked; to wait for the disk while others append.
+    disk: Lock,
 }
 
 /// The end of the file.
@@ -129,9 +131,10 @@ impl AuditLog {
             Err(Errno::WOULDBLOCK) => return Err(AuditError::InUse(path.to_owned())),
             Err(errno) => return Err(FileError::io("lock", path, errno).into()),
         }
+        let disk = Lock(file.try_clone().map_err(|error| FileError::io("open", path, error))?);
         let mut tail = Tail { file, number: 0, hash: [0; 32], unfinished: false };
         tail.find_end(path)?;
-        Ok(Self { path: path.to_owned(), tail: Mutex::new(tail) })
+        Ok(Self { path: path.to_owned(), tail: Mutex::new(tail), disk })
     }
 
     /// Appends a decision. It is in the file when this returns, and on the disk when the system has written it.
@@ -156,8 +159,9 @@ impl AuditLog {
             tail.find_end(&self.path)?;
         }
         tail.append(&self.path, entry)?;
+        drop(tail);
         if durably {
-            tail.file.sync_data().map_err(|error| FileError::io("write to the disk", &self.path, error))?;
+            self.disk.0.sync_data().map_err(|error| FileError::io("write to the disk", &self.path, error))?;
         }
         Ok(())
     }
@@ -166,14 +170,14 @@ impl AuditLog {
 impl Tail {
     fn append(&mut self, path: &Path, entry: &Entry<'_>) -> Result<(), AuditError> {
         let number = self.number.saturating_add(1);
-        let line = entry.line(number, &self.hash)?;
+        let mut line = entry.line(number, &self.hash)?;
+        let hash = Sha256::digest(&line).into();
+        line.push(b'\n');
         self.unfinished = true;
-        let mut bytes = line.clone();
-        bytes.push(b'\n');
-        self.file.write_all(&bytes).map_err(|error| FileError::io("write", path, error))?;
+        self.file.write_all(&line).map_err(|error| FileError::io("write", path, error))?;
         self.unfinished = false;
         self.number = number;
-        self.hash = Sha256::digest(&line).into();
+        self.hash = hash;
         Ok(())
     }
 

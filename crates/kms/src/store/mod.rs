@@ -29,7 +29,6 @@ mod schema;
 mod seal;
 pub mod token;
 
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, SystemTime};
@@ -61,7 +60,7 @@ pub struct Store {
     sealer: RwLock<Sealer>,
     reader: Mutex<Connection>,
     /// Last, so that it is dropped last: until then the connections above are closed.
-    _lock: OwnedFd,
+    _lock: private_file::Lock,
 }
 
 impl Store {
@@ -101,7 +100,7 @@ impl Store {
         Self::open_locked(path, lock, master)
     }
 
-    fn open_locked(path: PathBuf, lock: OwnedFd, master: &MasterKey) -> Result<Self, StoreError> {
+    fn open_locked(path: PathBuf, lock: private_file::Lock, master: &MasterKey) -> Result<Self, StoreError> {
         schema::check_file(&path)?;
         let writer = schema::connect_writer(&path)?;
         let sealer = check(&writer, master)?;

@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, FileType, FlockOperation, Mode, OFlags, RenameFlags};
@@ -168,13 +167,24 @@ pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
 ///
 /// # Errors
 /// [`FileError::InUse`] if another holds it.
-pub(super) fn lock(path: &Path) -> Result<OwnedFd, FileError> {
+pub(super) fn lock(path: &Path) -> Result<Lock, FileError> {
     let lock = beside(path, ".lock");
     let file = open(&lock, OFlags::RDWR | OFlags::CREATE)?;
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file.into()),
+        Ok(()) => Ok(Lock(file)),
         Err(Errno::WOULDBLOCK) => Err(FileError::InUse(path.to_owned())),
         Err(errno) => Err(FileError::io("lock", &lock, errno)),
+    }
+}
+
+/// A lock, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Lock(pub(crate) File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing does not suffice: a child that is just being started has the descriptor too, until it executes its program.
+        let _ = rustix::fs::flock(&self.0, FlockOperation::Unlock);
     }
 }
 
@@ -183,11 +193,7 @@ pub(super) fn lock(path: &Path) -> Result<OwnedFd, FileError> {
 /// # Errors
 /// If the folder cannot be reached.
 pub(super) fn resolve(path: &Path) -> Result<PathBuf, FileError> {
-    let folder = match path.parent() {
-        Some(folder) if folder.as_os_str().is_empty() => Path::new("."),
-        Some(folder) => folder,
-        None => Path::new("/"),
-    };
+    let folder = folder_of(path);
     let folder = folder.canonicalize().map_err(|error| FileError::io("use", folder, error))?;
     let name = path
         .file_name()
@@ -211,10 +217,18 @@ fn require_private(file: &File, path: &Path) -> Result<(), FileError> {
     Ok(())
 }
 
+/// The folder of a path that may be a bare name.
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if folder.as_os_str().is_empty() => Path::new("."),
+        Some(folder) => folder,
+        None => Path::new("/"),
+    }
+}
+
 /// Writes to the disk that a file of `path`'s folder has its name.
 fn sync_folder(path: &Path) -> Result<(), FileError> {
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let folder = folder_of(path);
     File::open(folder)
         .and_then(|folder| folder.sync_all())
         .map_err(|error| FileError::io("write to the disk the folder", folder, error))
