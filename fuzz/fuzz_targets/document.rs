@@ -1,4 +1,4 @@
-//! Takes any bytes for an attestation document, and for a certificate. `attestation::fuzzing` says what holds.
+//! Takes any bytes for an attestation document, for a certificate, and for a policy that a report is made with. `attestation::fuzzing` says what holds.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {

@@ -5,7 +5,7 @@
 //! are members of the report itself, those of a refused one are below `Unproven`: whoever reads `PCRs` reads proven ones or none.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use der::DateTime;
 use serde::{Serialize, Serializer};
@@ -333,26 +333,33 @@ impl Report {
         policy: &Policy,
         outcome: &Result<VerifiedDocument, VerifyError>,
     ) -> Self {
-        let document = read(signed);
+        let refused;
+        let document = match outcome {
+            Ok(verified) => Some(&verified.document),
+            Err(_) => {
+                refused = read(signed);
+                refused.as_ref()
+            }
+        };
         let failure = outcome.as_ref().err();
-        let content = match (&document, outcome) {
-            (_, Ok(verified)) => Content::Verified(Claims::new(&verified.document)),
-            (Some(document), Err(_)) => Content::Unproven(Claims::new(document)),
-            (None, Err(_)) => Content::Unreadable,
+        let content = match (document, failure) {
+            (Some(document), None) => Content::Verified(Claims::new(document)),
+            (Some(document), Some(_)) => Content::Unproven(Claims::new(document)),
+            (None, _) => Content::Unreadable,
         };
         let verdict = Verdict(failure.map(VerifyError::step));
         let age_limit = policy.age;
-        let mut age = verdict.step(Step::Age, || AgeDetails::new(document.as_ref()?, time, age_limit));
+        let mut age = verdict.step(Step::Age, || AgeDetails::new(document?, time, age_limit));
         if age.status == Status::Passed && age_limit.is_none() {
             age.status = Status::NotAsked;
         }
         let steps = Steps {
             structure: verdict.step(Step::Structure, || Some(StructureDetails { length: signed.len() })),
-            chain: verdict.step(Step::Chain, || Some(ChainDetails::new(document.as_ref()?, roots))),
+            chain: verdict.step(Step::Chain, || Some(ChainDetails::new(document?, roots))),
             dates: verdict.step(Step::Dates, || Some(DatesDetails { at: text(time) })),
             signature: verdict.step(Step::Signature, || Some(SignatureDetails { algorithm: "ES384" })),
             age,
-            policy: verdict.step(Step::Policy, || Some(PolicyDetails::new(document.as_ref()?, policy))),
+            policy: verdict.step(Step::Policy, || Some(PolicyDetails::new(document?, policy))),
         };
         let failure = failure.map(|error| Failure { step: error.step(), reason: error.to_string() });
         Self { verified_at: text(time), failure, steps, content }
@@ -385,12 +392,11 @@ impl Verdict {
 
 impl Claims {
     fn new(document: &AttestationDocument) -> Self {
-        let time = SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(document.timestamp));
         let certificates = document.cabundle.iter().chain([&document.certificate]).enumerate();
         Self {
             module_id: document.module_id.clone(),
             debug: policy::is_debug(document),
-            timestamp: time.map_or_else(|| UNKNOWN_TIME.to_owned(), text),
+            timestamp: document.made_at().map_or_else(|| UNKNOWN_TIME.to_owned(), text),
             timestamp_ms: document.timestamp,
             pcrs: document.pcrs.iter().map(|(index, pcr)| (index.get(), *pcr)).collect(),
             nonce: document.nonce.as_ref().map(hex::encode),

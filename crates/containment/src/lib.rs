@@ -189,7 +189,10 @@ fn allow_locked_memory() -> rustix::io::Result<()> {
 }
 
 /// Locks pages as they are first used. Under a limit nothing is locked: later allocations would fail at it.
-fn lock_memory() -> rustix::io::Result<()> {
+///
+/// # Errors
+/// The system's.
+pub fn lock_memory() -> rustix::io::Result<()> {
     let unlimited = rustix::process::getrlimit(Resource::Memlock).current.is_none();
     let privileged = || {
         rustix::thread::capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::IPC_LOCK))

@@ -3,6 +3,7 @@
 //! Pure computation: no I/O, no clock, no unsafe code. Callers pass time and randomness in.
 //!
 //! - [`sigv4`]: signatures of requests, made and checked.
+//! - [`mac`]: the code that both rest on.
 //! - [`cms`]: the envelope in which a key service answers an enclave, made and opened.
 
 // Beside the lints of the workspace; tests may.
@@ -11,5 +12,5 @@
 pub mod cms;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
-mod mac;
+pub mod mac;
 pub mod sigv4;

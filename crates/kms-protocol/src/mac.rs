@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 const BLOCK: usize = 64;
 
 /// The code of `data` under a key of any length; one longer than a block is hashed first (RFC 2104, section 2).
-pub(crate) fn hmac_sha_256(key: &[u8], data: &[u8]) -> [u8; 32] {
+pub fn hmac_sha_256(key: &[u8], data: &[u8]) -> [u8; 32] {
     let mut block = Zeroizing::new([0; BLOCK]);
     match block.get_mut(..key.len()) {
         Some(beginning) => beginning.copy_from_slice(key),
@@ -18,7 +18,7 @@ pub(crate) fn hmac_sha_256(key: &[u8], data: &[u8]) -> [u8; 32] {
         }
     }
     // A whole block is a key that needs no check: there is no error, whose place a value would take that all can guess.
-    let mac = Hmac::<Sha256>::new(&(*block).into());
+    let mac = Hmac::<Sha256>::new((&*block).into());
     mac.chain_update(data).finalize().into_bytes().into()
 }
 

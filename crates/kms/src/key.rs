@@ -186,6 +186,12 @@ impl KeyUsage {
             Self::KeyAgreement => "KEY_AGREEMENT",
         }
     }
+
+    /// The use of this name; `None` for those of AWS that are not here, and for any other text.
+    #[must_use]
+    pub fn from_aws_name(name: &str) -> Option<Self> {
+        [Self::EncryptDecrypt, Self::KeyAgreement].into_iter().find(|usage| usage.aws_name() == name)
+    }
 }
 
 impl KeyState {

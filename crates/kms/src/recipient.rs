@@ -18,8 +18,6 @@ use crate::policy::Attestation;
 
 /// How old a document may be unless the configuration says otherwise.
 pub const DEFAULT_MAX_AGE: Duration = Duration::from_secs(5 * 60);
-/// How far ahead of our clock a document's may be unless the configuration says otherwise.
-pub const DEFAULT_MAX_FUTURE: Duration = Duration::from_secs(60);
 
 /// Verifies documents.
 #[derive(Debug)]

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::call::{Call, Key, Question, RecipientInfo, internal};
-use super::encryption::seal_for;
+use super::encryption::Released;
 use super::wire::{Blob, Bytes, DryRun, GrantTokens, MAX_PUBLIC_KEY, invalid, read, unsupported, write};
 use crate::curve::{Curve, CurveError};
 use crate::error::KmsError;
@@ -60,11 +60,11 @@ pub(super) fn derive_shared_secret(call: &Call<'_>, body: &[u8]) -> Result<Zeroi
         CurveError::PrivateKey | CurveError::Encode => internal(&error),
     })?;
     request.dry_run.stop()?;
-    let sealed = seal_for(recipient.as_ref(), &secret)?;
+    let released = Released::to(recipient.as_ref(), &secret)?;
     write(&DeriveSharedSecretResponse {
         key_id: &key.arn,
-        shared_secret: sealed.is_none().then_some(Bytes(&secret)),
-        ciphertext_for_recipient: sealed.as_deref().map(Bytes),
+        shared_secret: released.plaintext(),
+        ciphertext_for_recipient: released.for_recipient(),
         key_agreement_algorithm: ECDH,
         key_origin: super::keys::ORIGIN,
     })

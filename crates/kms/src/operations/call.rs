@@ -64,15 +64,8 @@ pub(super) struct Question<'a> {
 impl<'a> Question<'a> {
     /// May the caller do this with the key?
     pub(super) fn on_key(action: &'static str, key: &'a Key) -> Self {
-        Self {
-            action,
-            resource: &key.arn,
-            key: Some(key),
-            spec: Some((key.metadata.spec, key.metadata.usage)),
-            context: const { &Context::EMPTY },
-            recipient: None,
-            lasting: false,
-        }
+        let spec = Some((key.metadata.spec, key.metadata.usage));
+        Self { key: Some(key), spec, ..Self::without_key(action, &key.arn) }
     }
 
     /// May the caller do this, which no key's policy has a say in? `resource` is the ARN of an alias, or `*`.
@@ -243,41 +236,24 @@ impl Call<'_> {
     }
 
     /// Writes one line of the log. If it cannot be written, nothing is done.
-    fn record(&self, question: &Question<'_>, allowed: bool, reason: &str) -> Result<(), KmsError> {
-        self.append(
-            question.action,
-            Some(question.resource).filter(|resource| *resource != "*"),
-            reason,
-            allowed,
-            question.lasting,
-        )
-    }
-
-    /// Writes down that an action on something that is not there was refused.
-    pub(super) fn record_refusal(&self, action: &str, arn: &str, reason: &str) -> Result<(), KmsError> {
-        self.append(action, Some(arn), reason, false, false)
-    }
-
-    fn append(
+    pub(super) fn record(
         &self,
-        action: &str,
-        resource: Option<&str>,
-        reason: &str,
+        question: &Question<'_>,
         allowed: bool,
-        durably: bool,
+        reason: &str,
     ) -> Result<(), KmsError> {
         let entry = Entry {
             time: self.now,
             principal: &self.caller.principal.arn,
-            operation: action,
-            key: resource,
+            operation: question.action,
+            key: Some(question.resource).filter(|resource| *resource != "*"),
             allowed,
             reason,
             request_id: self.caller.request_id,
             source: self.caller.source,
         };
         let log = &self.service.audit;
-        let written = if durably { log.append_durably(&entry) } else { log.append(&entry) };
+        let written = if question.lasting { log.append_durably(&entry) } else { log.append(&entry) };
         written.map_err(|error| internal(&error))
     }
 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::call::{Call, Question, RecipientInfo, internal};
-use super::encryption::{check_data_key, seal, seal_for};
+use super::encryption::{Released, check_data_key, seal};
 use super::wire::{Bytes, Context, DryRun, GrantTokens, invalid, read, write};
 use crate::error::KmsError;
 use crate::key::random_bytes;
@@ -74,11 +74,11 @@ pub(super) fn generate_data_key(call: &Call<'_>, body: &[u8]) -> Result<Zeroizin
     request.dry_run.stop()?;
     let plaintext = random_bytes(length, &mut SysRng).map_err(|error| internal(&error))?;
     let ciphertext = seal(&key, &request.encryption_context, &plaintext)?;
-    let sealed = seal_for(recipient.as_ref(), &plaintext)?;
+    let released = Released::to(recipient.as_ref(), &plaintext)?;
     write(&GenerateDataKeyResponse {
         ciphertext_blob: Bytes(&ciphertext),
-        plaintext: sealed.is_none().then_some(Bytes(&plaintext)),
-        ciphertext_for_recipient: sealed.as_deref().map(Bytes),
+        plaintext: released.plaintext(),
+        ciphertext_for_recipient: released.for_recipient(),
         key_id: &key.arn,
     })
 }

@@ -11,7 +11,8 @@ use super::wire::{
     unsupported, write,
 };
 use crate::error::{ErrorKind, KmsError};
-use crate::key::{KeyId, KeyUsage};
+use crate::key::KeyUsage;
+use crate::recipient::Recipient;
 
 const DECRYPT: &str = "kms:Decrypt";
 const RE_ENCRYPT_FROM: &str = "kms:ReEncryptFrom";
@@ -95,11 +96,11 @@ pub(super) fn decrypt(call: &Call<'_>, body: &[u8]) -> Result<Zeroizing<Vec<u8>>
     source.authorize(call, &question.with_recipient(recipient.as_ref()))?;
     let plaintext = source.open(&ciphertext, &request.encryption_context, request.encryption_algorithm)?;
     request.dry_run.stop()?;
-    let sealed = seal_for(recipient.as_ref(), &plaintext)?;
+    let released = Released::to(recipient.as_ref(), &plaintext)?;
     write(&DecryptResponse {
         key_id: &source.key.arn,
-        plaintext: sealed.is_none().then_some(Bytes(&plaintext)),
-        ciphertext_for_recipient: sealed.as_deref().map(Bytes),
+        plaintext: released.plaintext(),
+        ciphertext_for_recipient: released.for_recipient(),
         encryption_algorithm: EncryptionAlgorithm::SymmetricDefault,
     })
 }
@@ -181,8 +182,10 @@ impl Source {
             None => {
                 // A document is judged before the caller is: a bad one gets the same answer whether or not there is such a key.
                 let arn = call.service.place.key_arn(ciphertext.key());
-                call.recipient(recipient, &Question::without_key(action, &arn))?;
-                Err(unknown_key(call, action, ciphertext.key())?)
+                let question = Question::without_key(action, &arn);
+                call.recipient(recipient, &question)?;
+                call.record(&question, false, "the ciphertext names a key that does not exist")?;
+                Err(KmsError::new(ErrorKind::AccessDenied, NOT_FOR_YOU))
             }
         }
     }
@@ -224,12 +227,6 @@ fn invalid_ciphertext() -> KmsError {
     )
 }
 
-fn unknown_key(call: &Call<'_>, action: &str, id: &KeyId) -> Result<KmsError, KmsError> {
-    let arn = call.service.place.key_arn(id);
-    call.record_refusal(action, &arn, "the ciphertext names a key that does not exist")?;
-    Ok(KmsError::new(ErrorKind::AccessDenied, NOT_FOR_YOU))
-}
-
 fn refuse_modifiers(modifiers: Option<&[String]>) -> Result<(), KmsError> {
     if modifiers.is_none_or(<[_]>::is_empty) {
         return Ok(());
@@ -255,10 +252,26 @@ pub(super) fn check_data_key(key: &Key) -> Result<(), KmsError> {
     check_key(key, None)
 }
 
-/// Seals an answer for the enclave that is to have it, if there is one.
-pub(super) fn seal_for(
-    recipient: Option<&crate::recipient::Recipient>,
-    plaintext: &[u8],
-) -> Result<Option<Vec<u8>>, KmsError> {
-    recipient.map(|recipient| recipient.seal(plaintext).map_err(|error| internal(&error))).transpose()
+/// A secret on its way out: sealed for an enclave, or in the clear if the request named none. Never both.
+pub(super) struct Released<'a> {
+    plaintext: &'a [u8],
+    sealed: Option<Vec<u8>>,
+}
+
+impl<'a> Released<'a> {
+    /// Seals the secret for the enclave that is to have it, if there is one.
+    pub(super) fn to(recipient: Option<&Recipient>, plaintext: &'a [u8]) -> Result<Self, KmsError> {
+        let sealed = recipient.map(|recipient| recipient.seal(plaintext)).transpose();
+        Ok(Self { plaintext, sealed: sealed.map_err(|error| internal(&error))? })
+    }
+
+    /// The member that holds it in the clear.
+    pub(super) fn plaintext(&self) -> Option<Bytes<'_>> {
+        self.sealed.is_none().then_some(Bytes(self.plaintext))
+    }
+
+    /// `CiphertextForRecipient`.
+    pub(super) fn for_recipient(&self) -> Option<Bytes<'_>> {
+        self.sealed.as_deref().map(Bytes)
+    }
 }

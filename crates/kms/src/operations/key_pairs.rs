@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::call::{Call, Question, RecipientInfo, internal};
-use super::encryption::{check_data_key, seal, seal_for};
+use super::encryption::{Released, check_data_key, seal};
 use super::wire::{Bytes, Context, DryRun, GrantTokens, read, unsupported, write};
 use crate::curve::Curve;
 use crate::error::{ErrorKind, KmsError};
@@ -110,11 +110,11 @@ pub(super) fn generate_data_key_pair(call: &Call<'_>, body: &[u8]) -> Result<Zer
     request.dry_run.stop()?;
     let pair = call.service.generators.generate(&kind)?;
     let ciphertext = seal(&key, &request.encryption_context, &pair.private)?;
-    let sealed = seal_for(recipient.as_ref(), &pair.private)?;
+    let released = Released::to(recipient.as_ref(), &pair.private)?;
     write(&GenerateDataKeyPairResponse {
         private_key_ciphertext_blob: Bytes(&ciphertext),
-        private_key_plaintext: sealed.is_none().then_some(Bytes(&pair.private)),
-        ciphertext_for_recipient: sealed.as_deref().map(Bytes),
+        private_key_plaintext: released.plaintext(),
+        ciphertext_for_recipient: released.for_recipient(),
         public_key: Bytes(&pair.public),
         key_id: &key.arn,
         key_pair_spec: request.key_pair_spec,

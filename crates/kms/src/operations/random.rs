@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 use super::call::{Call, Question, RecipientInfo, internal};
 use super::data_keys::check_length;
-use super::encryption::seal_for;
+use super::encryption::Released;
 use super::wire::{Bytes, read, unsupported, write};
 use crate::error::KmsError;
 use crate::key::random_bytes;
@@ -38,9 +38,9 @@ pub(super) fn generate_random(call: &Call<'_>, body: &[u8]) -> Result<Zeroizing<
     let recipient = call.recipient(request.recipient.as_ref(), &question)?;
     call.authorize(&question.with_recipient(recipient.as_ref()))?;
     let plaintext = random_bytes(length, &mut SysRng).map_err(|error| internal(&error))?;
-    let sealed = seal_for(recipient.as_ref(), &plaintext)?;
+    let released = Released::to(recipient.as_ref(), &plaintext)?;
     write(&GenerateRandomResponse {
-        plaintext: sealed.is_none().then_some(Bytes(&plaintext)),
-        ciphertext_for_recipient: sealed.as_deref().map(Bytes),
+        plaintext: released.plaintext(),
+        ciphertext_for_recipient: released.for_recipient(),
     })
 }

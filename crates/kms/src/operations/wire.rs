@@ -177,7 +177,7 @@ impl DryRun {
     }
 }
 
-/// `EncryptionAlgorithm`: the one that there is.
+/// `EncryptionAlgorithm`: those that AWS has, of which one works here.
 #[derive(Clone, Copy, Deserialize, Serialize)]
 pub(super) enum EncryptionAlgorithm {
     #[serde(rename = "SYMMETRIC_DEFAULT")]

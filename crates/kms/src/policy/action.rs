@@ -4,65 +4,65 @@ use super::error::PolicyError;
 use super::pattern::Pattern;
 use super::text::{quoted, suggestion};
 
-/// Every action of AWS KMS, without the prefix. Source: service authorization reference, "Actions, resources, and condition keys
+/// Every action of AWS KMS. Source: service authorization reference, "Actions, resources, and condition keys
 /// for AWS Key Management Service". A policy may name those that this service does not have.
 pub(super) const ACTIONS: [&str; 56] = [
-    "CancelKeyDeletion",
-    "ConnectCustomKeyStore",
-    "CreateAlias",
-    "CreateCustomKeyStore",
-    "CreateGrant",
-    "CreateKey",
-    "Decrypt",
-    "DeleteAlias",
-    "DeleteCustomKeyStore",
-    "DeleteImportedKeyMaterial",
-    "DeriveSharedSecret",
-    "DescribeCustomKeyStores",
-    "DescribeKey",
-    "DisableKey",
-    "DisableKeyRotation",
-    "DisconnectCustomKeyStore",
-    "EnableKey",
-    "EnableKeyRotation",
-    "Encrypt",
-    "GenerateDataKey",
-    "GenerateDataKeyPair",
-    "GenerateDataKeyPairWithoutPlaintext",
-    "GenerateDataKeyWithoutPlaintext",
-    "GenerateMac",
-    "GenerateRandom",
-    "GetKeyLastUsage",
-    "GetKeyPolicy",
-    "GetKeyRotationStatus",
-    "GetParametersForImport",
-    "GetPublicKey",
-    "ImportKeyMaterial",
-    "ListAliases",
-    "ListGrants",
-    "ListKeyPolicies",
-    "ListKeyRotations",
-    "ListKeys",
-    "ListResourceTags",
-    "ListRetirableGrants",
-    "PutKeyPolicy",
-    "ReEncryptFrom",
-    "ReEncryptTo",
-    "ReplicateKey",
-    "RetireGrant",
-    "RevokeGrant",
-    "RotateKeyOnDemand",
-    "ScheduleKeyDeletion",
-    "Sign",
-    "SynchronizeMultiRegionKey",
-    "TagResource",
-    "UntagResource",
-    "UpdateAlias",
-    "UpdateCustomKeyStore",
-    "UpdateKeyDescription",
-    "UpdatePrimaryRegion",
-    "Verify",
-    "VerifyMac",
+    "kms:CancelKeyDeletion",
+    "kms:ConnectCustomKeyStore",
+    "kms:CreateAlias",
+    "kms:CreateCustomKeyStore",
+    "kms:CreateGrant",
+    "kms:CreateKey",
+    "kms:Decrypt",
+    "kms:DeleteAlias",
+    "kms:DeleteCustomKeyStore",
+    "kms:DeleteImportedKeyMaterial",
+    "kms:DeriveSharedSecret",
+    "kms:DescribeCustomKeyStores",
+    "kms:DescribeKey",
+    "kms:DisableKey",
+    "kms:DisableKeyRotation",
+    "kms:DisconnectCustomKeyStore",
+    "kms:EnableKey",
+    "kms:EnableKeyRotation",
+    "kms:Encrypt",
+    "kms:GenerateDataKey",
+    "kms:GenerateDataKeyPair",
+    "kms:GenerateDataKeyPairWithoutPlaintext",
+    "kms:GenerateDataKeyWithoutPlaintext",
+    "kms:GenerateMac",
+    "kms:GenerateRandom",
+    "kms:GetKeyLastUsage",
+    "kms:GetKeyPolicy",
+    "kms:GetKeyRotationStatus",
+    "kms:GetParametersForImport",
+    "kms:GetPublicKey",
+    "kms:ImportKeyMaterial",
+    "kms:ListAliases",
+    "kms:ListGrants",
+    "kms:ListKeyPolicies",
+    "kms:ListKeyRotations",
+    "kms:ListKeys",
+    "kms:ListResourceTags",
+    "kms:ListRetirableGrants",
+    "kms:PutKeyPolicy",
+    "kms:ReEncryptFrom",
+    "kms:ReEncryptTo",
+    "kms:ReplicateKey",
+    "kms:RetireGrant",
+    "kms:RevokeGrant",
+    "kms:RotateKeyOnDemand",
+    "kms:ScheduleKeyDeletion",
+    "kms:Sign",
+    "kms:SynchronizeMultiRegionKey",
+    "kms:TagResource",
+    "kms:UntagResource",
+    "kms:UpdateAlias",
+    "kms:UpdateCustomKeyStore",
+    "kms:UpdateKeyDescription",
+    "kms:UpdatePrimaryRegion",
+    "kms:Verify",
+    "kms:VerifyMac",
 ];
 
 /// Actions whose operations carry `Recipient`. Source: AWS KMS developer guide, "Condition keys for attested platforms".
@@ -82,9 +82,8 @@ const PREFIX: &str = "kms:";
 /// # Errors
 /// There is no such action.
 pub fn canonical_action(text: &str) -> Result<String, PolicyError> {
-    let names = ACTIONS.iter().map(|name| format!("{PREFIX}{name}"));
-    match names.clone().find(|name| name.eq_ignore_ascii_case(text)) {
-        Some(name) => Ok(name),
+    match ACTIONS.iter().find(|name| name.eq_ignore_ascii_case(text)) {
+        Some(name) => Ok((*name).to_owned()),
         None => Err(ActionPattern::parse(text, "action").err().unwrap_or_else(|| {
             PolicyError::new("action", format!("{} stands for several actions", quoted(text)))
         })),
@@ -109,15 +108,14 @@ impl ActionPattern {
             ));
         }
         let pattern = Self { text: text.to_owned(), lower: Pattern::new(lower) };
-        if ACTIONS.iter().any(|name| pattern.matches(&format!("{PREFIX}{name}"))) {
+        if ACTIONS.iter().any(|name| pattern.matches(name)) {
             return Ok(pattern);
         }
         let advice = if pattern.lower.as_str() == "kms:reencrypt" {
             "; ReEncrypt asks for kms:ReEncryptFrom and kms:ReEncryptTo, which kms:ReEncrypt* stands for"
                 .to_owned()
         } else {
-            let names: Vec<_> = ACTIONS.iter().map(|name| format!("{PREFIX}{name}")).collect();
-            suggestion(text, names.iter().map(String::as_str))
+            suggestion(text, ACTIONS)
         };
         Err(PolicyError::new(at, format!("{} names no action of KMS{advice}", quoted(text))))
     }

@@ -11,10 +11,7 @@ use super::decision::{Decision, Mismatch, Outcome, Source, StatementReport};
 use super::document::{Effect, IdentityPolicy, Listed, Policy, Statement};
 use super::principals::{Match, Principal};
 use super::request::Request;
-use super::text::quoted;
-
-/// Most principals, actions or resources that a message lists.
-const MAX_LISTED: usize = 4;
+use super::text::{listed, quoted};
 
 /// A key's policy and the caller's identity policy together, as KMS combines them.
 ///
@@ -89,15 +86,12 @@ fn verdict(
         (Some(by_key), _, Some(by_identity)) | (None, Some(by_key), Some(by_identity)) => {
             Ok(format!("{} and {} allow it together", by_key.name(), by_identity.name()))
         }
-        (Some(by_key), _, None) | (None, Some(by_key), None) => {
-            let nothing = identity.iter().chain([]);
-            Err(format!(
-                "{} leaves it to the identity policy: {}",
-                by_key.name(),
-                nothing_allows(nothing, request)
-            ))
-        }
-        (None, None, _) => Err(nothing_allows(key.iter().chain([]), request)),
+        (Some(by_key), _, None) | (None, Some(by_key), None) => Err(format!(
+            "{} leaves it to the identity policy: {}",
+            by_key.name(),
+            nothing_allows(identity.iter(), request)
+        )),
+        (None, None, _) => Err(nothing_allows(key.iter(), request)),
     }
 }
 
@@ -165,27 +159,17 @@ fn principal(principals: &[Principal], request: &Request<'_>) -> Result<Match, V
         return Ok(Match::Direct);
     }
     found().next().ok_or_else(|| {
-        let expected = shown(principals.iter().map(ToString::to_string));
+        let expected = listed(principals.iter().map(ToString::to_string));
         vec![Mismatch { element: "Principal".to_owned(), expected, presented: quoted(request.principal) }]
     })
 }
 
 fn element<T>(name: &str, list: &Listed<T>, presented: &str, text: impl Fn(&T) -> &str) -> Vec<Mismatch> {
     let (name, expected) = match list {
-        Listed::These(list) => (name.to_owned(), shown(list.iter().map(|one| text(one).to_owned()))),
-        Listed::AllBut(list) => (
-            format!("Not{name}"),
-            format!("anything but {}", shown(list.iter().map(|one| text(one).to_owned()))),
-        ),
+        Listed::These(list) => (name.to_owned(), listed(list.iter().map(text))),
+        Listed::AllBut(list) => {
+            (format!("Not{name}"), format!("anything but {}", listed(list.iter().map(text))))
+        }
     };
     vec![Mismatch { element: name, expected, presented: quoted(presented) }]
-}
-
-fn shown(texts: impl ExactSizeIterator<Item = String>) -> String {
-    let more = texts.len().saturating_sub(MAX_LISTED);
-    let mut shown = texts.take(MAX_LISTED).map(|text| quoted(&text)).collect::<Vec<_>>().join(", ");
-    if more > 0 {
-        shown.push_str(&format!(" and {more} more"));
-    }
-    shown
 }

@@ -15,10 +15,4 @@ impl PolicyError {
     pub(super) fn new(position: impl Into<String>, problem: impl Into<String>) -> Self {
         Self { position: position.into(), problem: problem.into() }
     }
-
-    /// Where in the policy: a path such as `Statement[0].Action`, or a line and a column.
-    #[must_use]
-    pub fn position(&self) -> &str {
-        &self.position
-    }
 }

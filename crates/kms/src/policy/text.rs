@@ -2,6 +2,8 @@
 
 /// Most characters that are shown of one value. A PCR has 96, an ARN rarely more than 150.
 const MAX_SHOWN: usize = 200;
+/// Most values of a list that are shown.
+const MAX_LISTED: usize = 4;
 
 /// `text` in quotation marks, control and invisible characters escaped, cut if it is long.
 pub(super) fn quoted(text: &str) -> String {
@@ -12,6 +14,16 @@ pub(super) fn quoted(text: &str) -> String {
         return format!("\"{shown}\" ({length} characters)");
     }
     format!("\"{shown}\"")
+}
+
+/// Texts in quotation marks, the first few of them.
+pub(super) fn listed<T: AsRef<str>>(texts: impl ExactSizeIterator<Item = T>) -> String {
+    let more = texts.len().saturating_sub(MAX_LISTED);
+    let mut shown = texts.take(MAX_LISTED).map(|text| quoted(text.as_ref())).collect::<Vec<_>>().join(", ");
+    if more > 0 {
+        shown.push_str(&format!(" and {more} more"));
+    }
+    shown
 }
 
 /// The candidate that looks most like `text`, as the end of a sentence; nothing if none does.

@@ -132,7 +132,7 @@ fn subject(common_name: &str) -> Result<Name, CertificateError> {
 /// A part of a key's hash, which tells services apart.
 fn fingerprint(key: &SigningKey) -> String {
     let hash = key_hash(key.verifying_key());
-    hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(hash.get(..8).unwrap_or(&hash))
 }
 
 fn key_hash(key: &VerifyingKey) -> [u8; 32] {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, RwLock};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use kms_protocol::sigv4::Scope;
 use rustls::ServerConfig;
@@ -169,10 +169,11 @@ impl Server {
     /// Stops listening, answers the requests that run, and ends; after [`Limits::shutdown_time`] in any case.
     pub fn end(mut self) {
         self.closing.send_replace(true);
+        let begun = Instant::now();
         let time = self.shared.limits.shutdown_time;
         let listeners = &mut self.listeners;
         let _ended_in_time = self.runtime.block_on(async { timeout(time, all(listeners)).await });
-        self.runtime.shutdown_timeout(time);
+        self.runtime.shutdown_timeout(time.saturating_sub(begun.elapsed()));
     }
 }
 

@@ -3,14 +3,12 @@
 use std::time::SystemTime;
 
 use rusqlite::{Connection, OptionalExtension};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
 use super::error::StoreError;
 use super::seal::{Fields, Row, Sealer, Sum};
 use super::{Change, Store, aliases, from_nanoseconds, limit, row_limit, to_nanoseconds};
-use crate::key::{KeyId, KeyMetadata, KeyState};
+use crate::key::{KeyId, KeyMetadata, KeySpec, KeyState, KeyUsage};
 
 /// Bytes of the longest policy: AWS's limit too (API reference, PutKeyPolicy).
 pub const MAX_POLICY_LEN: usize = 32 * 1024;
@@ -123,7 +121,7 @@ impl Store {
     /// If one of them was changed from outside, or it cannot be written; then none is destroyed.
     pub fn destroy_due(&self, now: SystemTime) -> Result<Vec<KeyId>, StoreError> {
         let now = to_nanoseconds(now)?;
-        // Every few seconds, and mostly nothing is due: a change would write to the disk each time.
+        // Every minute, and mostly nothing is due: a change would write to the disk each time.
         if self.read(|connection, _| due(connection, now))?.is_empty() {
             return Ok(Vec::new());
         }
@@ -165,18 +163,17 @@ impl RawKey {
     fn new(metadata: &KeyMetadata, policy: &str) -> Result<Self, StoreError> {
         limit("the policy", policy.len(), MAX_POLICY_LEN)?;
         limit("the description", metadata.description.len(), MAX_DESCRIPTION_LEN)?;
-        let (state, deletion) = match metadata.state {
-            KeyState::Enabled => ("Enabled", None),
-            KeyState::Disabled => ("Disabled", None),
-            KeyState::PendingDeletion { at } => ("PendingDeletion", Some(to_nanoseconds(at)?)),
+        let deletion = match metadata.state {
+            KeyState::Enabled | KeyState::Disabled => None,
+            KeyState::PendingDeletion { at } => Some(to_nanoseconds(at)?),
         };
         Ok(Self {
             id: metadata.id.to_string(),
             created: to_nanoseconds(metadata.created)?,
             description: metadata.description.clone(),
-            usage: name(&metadata.usage),
-            spec: name(&metadata.spec),
-            state: state.to_owned(),
+            usage: metadata.usage.aws_name().to_owned(),
+            spec: metadata.spec.aws_name().to_owned(),
+            state: metadata.state.aws_name().to_owned(),
             deletion,
             policy: policy.to_owned(),
             sealed: Vec::new(),
@@ -237,8 +234,8 @@ impl RawKey {
             id: self.id.parse().ok()?,
             created: from_nanoseconds(self.created)?,
             description: self.description.clone(),
-            usage: from_name(&self.usage)?,
-            spec: from_name(&self.spec)?,
+            usage: KeyUsage::from_aws_name(&self.usage)?,
+            spec: KeySpec::from_aws_name(&self.spec)?,
             state,
         })
     }
@@ -314,17 +311,4 @@ fn due(connection: &Connection, now: i64) -> Result<Vec<RawKey>, StoreError> {
     ))?;
     let rows = statement.query_map((now,), RawKey::read)?;
     Ok(rows.collect::<Result<_, _>>()?)
-}
-
-/// AWS's name of a value, which is how `crate::key` serialises it.
-fn name<T: Serialize>(value: &T) -> String {
-    match serde_json::to_value(value) {
-        Ok(serde_json::Value::String(name)) => name,
-        // Only for a type whose values are no names: a row that says so cannot be read back.
-        _ => String::new(),
-    }
-}
-
-fn from_name<T: DeserializeOwned>(name: &str) -> Option<T> {
-    serde_json::from_value(serde_json::Value::String(name.to_owned())).ok()
 }

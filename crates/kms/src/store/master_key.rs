@@ -218,6 +218,12 @@ impl MasterKeySource {
         Ok(private_file::rename(&next, path)?)
     }
 
+    /// Where the key that was there before the last rotation is; `None` for a credential, whose old one is not ours to keep.
+    #[must_use]
+    pub fn old(&self) -> Option<PathBuf> {
+        self.place().map(|path| private_file::beside(path, OLD))
+    }
+
     /// The file that we write, if it is one.
     fn place(&self) -> Option<&Path> {
         match self {

@@ -14,11 +14,10 @@
 
 use aes_gcm::aead::{Aead, KeyInit, Payload};
 use aes_gcm::{Aes256Gcm, Nonce};
-use hmac::{Hmac, Mac};
+use kms_protocol::mac::hmac_sha_256;
 use rand_core::TryRng;
-use sha2::Sha256;
 use subtle::ConstantTimeEq;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use super::error::StoreError;
 use super::master_key::MasterKey;
@@ -118,18 +117,13 @@ impl Sealer {
 
     /// What a row counts in the sum over all rows.
     pub(super) fn count(&self, row: Row<'_>, sealed: &[u8]) -> Sum {
-        let key = self.derive("sum", row);
-        let mut mac = mac(&key);
-        mac.update(sealed);
-        let mut bytes = mac.finalize().into_bytes();
-        let sum = Sum::from_bytes(&bytes);
-        bytes.zeroize();
-        sum
+        let code = Zeroizing::new(hmac_sha_256(&*self.derive("sum", row), sealed));
+        Sum::from_bytes(&*code)
     }
 
     fn cipher(&self, row: Row<'_>) -> Aes256Gcm {
         let key = self.derive("row", row);
-        Aes256Gcm::new(&(*key).into())
+        Aes256Gcm::new((&*key).into())
     }
 
     fn derive(&self, purpose: &str, row: Row<'_>) -> Zeroizing<[u8; 32]> {
@@ -145,24 +139,7 @@ impl Sealer {
 
 /// HKDF-Expand of one block: RFC 5869, section 2.3.
 fn expand(key: &[u8; 32], info: &[u8]) -> Zeroizing<[u8; 32]> {
-    let mut mac = mac(key);
-    mac.update(info);
-    mac.update(&[1]);
-    let mut block = mac.finalize().into_bytes();
-    let derived = Zeroizing::new(block.into());
-    block.zeroize();
-    derived
-}
-
-fn mac(key: &[u8; 32]) -> Hmac<Sha256> {
-    // HMAC takes keys of any length up to the block's as they are: RFC 2104.
-    let mut block = [0; 64];
-    for (to, from) in block.iter_mut().zip(key) {
-        *to = *from;
-    }
-    let mac = Hmac::new(&block.into());
-    block.zeroize();
-    mac
+    Zeroizing::new(hmac_sha_256(key, &[info, &[1]].concat()))
 }
 
 /// A sum over rows, in which their order does not count.

@@ -10,7 +10,7 @@ use attestation::roots::Roots;
 use attestation::verify::AgeLimit;
 use getrandom::SysRng;
 use kms::error::{ErrorKind, KmsError};
-use kms::recipient::{DEFAULT_MAX_AGE, DEFAULT_MAX_FUTURE, Verifier};
+use kms::recipient::{DEFAULT_MAX_AGE, Verifier};
 use kms_protocol::cms::{self, Encoding};
 use p256::elliptic_curve::Generate;
 use p256::pkcs8::EncodePublicKey;
@@ -435,7 +435,7 @@ fn documents_are_verified_by_the_verifier_that_is_there_now() {
     let case = Case::with(World::trusting(other.roots()), host);
     let document = case.host.document();
     assert_eq!(case.decrypt(&document).unwrap_err().kind(), ErrorKind::Validation);
-    let age = AgeLimit { max_age: DEFAULT_MAX_AGE, max_future: DEFAULT_MAX_FUTURE };
+    let age = AgeLimit::new(DEFAULT_MAX_AGE);
     case.world.service.replace_verifier(Verifier::new(case.host.roots(), age, Encoding::Ber));
     assert_eq!(opened(&case.decrypt(&document).unwrap()), b"for the enclave");
     case.world.service.replace_verifier(Verifier::new(other.roots(), age, Encoding::Ber));

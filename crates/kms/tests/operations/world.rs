@@ -11,7 +11,7 @@ use kms::error::{ErrorKind, KmsError};
 use kms::operations::{Caller, Parts, Service};
 use kms::policy::IdentityPolicy;
 use kms::principal::Principal;
-use kms::recipient::{DEFAULT_MAX_AGE, DEFAULT_MAX_FUTURE, Verifier};
+use kms::recipient::{DEFAULT_MAX_AGE, Verifier};
 use kms::store::{MasterKey, Store};
 use kms_protocol::cms::Encoding;
 use serde_json::{Value, json};
@@ -53,7 +53,7 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("audit.log");
         let master = MasterKey::generate().unwrap();
-        let age = AgeLimit { max_age: DEFAULT_MAX_AGE, max_future: DEFAULT_MAX_FUTURE };
+        let age = AgeLimit::new(DEFAULT_MAX_AGE);
         let service = Service::new(Parts {
             store: Store::create(&folder.path().join("keys.db"), &master).unwrap(),
             verifier: Verifier::new(roots, age, encoding),

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
+use std::time::Instant;
 
 use kms::server::Limits;
 
@@ -13,7 +14,9 @@ fn ping(client: &mut Client) -> String {
 
 /// Tries until a connection is served: places are given back when the service has noticed that a connection ended.
 fn served_again(world: &World) {
+    let end = Instant::now() + LONG;
     loop {
+        assert!(Instant::now() < end, "no place became free");
         let mut client = world.connect();
         if client.send(&Message::signed("Ping", b"{}").bytes()).try_answer().is_some() {
             return;

@@ -11,7 +11,7 @@ use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 
 use kms_token::{Answer, Failure, MAX_MESSAGE_LEN, Question};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 fn main() -> ExitCode {
     // Secrets are in this memory: no other process of this user may read it, and no core file may hold it.
@@ -21,7 +21,7 @@ fn main() -> ExitCode {
         Ok(bytes) => Answer::Done(hex::encode(&*bytes)),
         Err(failure) => Answer::Failed(failure),
     };
-    match write(out, &answer) {
+    match write(out, answer) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }
@@ -44,7 +44,12 @@ fn question() -> Result<Question, Failure> {
     serde_json::from_slice(&text).map_err(|_| Failure::Question)
 }
 
-fn write(out: OwnedFd, answer: &Answer) -> io::Result<()> {
-    let text = Zeroizing::new(serde_json::to_vec(answer)?);
+fn write(out: OwnedFd, answer: Answer) -> io::Result<()> {
+    // A buffer that never grows, and so leaves no copies of the key behind.
+    let mut text = Zeroizing::new(Vec::with_capacity(MAX_MESSAGE_LEN));
+    serde_json::to_writer(&mut *text, &answer)?;
+    if let Answer::Done(mut key) = answer {
+        key.zeroize();
+    }
     std::fs::File::from(out).write_all(&text)
 }

@@ -13,10 +13,7 @@ use self::values::Values;
 use super::decision::Mismatch;
 use super::document::Effect;
 use super::request::Request;
-use super::text::quoted;
-
-/// Most expected or presented values that a message shows of one condition.
-const MAX_SHOWN_VALUES: usize = 4;
+use super::text::listed;
 
 /// One operator on one key.
 #[derive(Debug, Clone, PartialEq)]
@@ -83,16 +80,6 @@ impl Condition {
             (true, _) => format!("none of {values}"),
         }
     }
-}
-
-/// Values in quotation marks, the first few of them.
-fn listed<'a>(values: impl ExactSizeIterator<Item = &'a str>) -> String {
-    let more = values.len().saturating_sub(MAX_SHOWN_VALUES);
-    let mut shown = values.take(MAX_SHOWN_VALUES).map(quoted).collect::<Vec<_>>().join(", ");
-    if more > 0 {
-        shown.push_str(&format!(" and {more} more"));
-    }
-    shown
 }
 
 /// "time" as conditions compare and show it: RFC 3339, UTC, whole seconds.
