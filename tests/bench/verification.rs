@@ -63,16 +63,16 @@ pub(crate) fn measure() {
 }
 
 /// How many bytes each signature of a document is over: its own, and that of every certificate but the pinned root's.
-fn lengths(document: &AttestationDocument, payload: &[u8]) -> Vec<usize> {
+pub(crate) fn lengths(document: &AttestationDocument, payload: &[u8]) -> Vec<usize> {
     let certificates = document.cabundle.iter().skip(1).chain([&document.certificate]);
     certificates.map(Vec::len).chain([payload.len()]).collect()
 }
 
 /// Signatures over as many bytes, made with another key each.
-struct Checks(Vec<(VerifyingKey, Vec<u8>, Signature)>);
+pub(crate) struct Checks(pub(crate) Vec<(VerifyingKey, Vec<u8>, Signature)>);
 
 impl Checks {
-    fn over(lengths: &[usize]) -> Self {
+    pub(crate) fn over(lengths: &[usize]) -> Self {
         let checks = lengths.iter().zip(1_u8..).map(|(length, number)| {
             let key = SigningKey::from_slice(&[number; 48]).expect("a scalar below the order");
             let message = vec![number; *length];
@@ -82,7 +82,7 @@ impl Checks {
         Self(checks.collect())
     }
 
-    fn run(&self) {
+    pub(crate) fn run(&self) {
         for (key, message, signature) in &self.0 {
             key.verify(message, signature).expect("it was signed");
         }

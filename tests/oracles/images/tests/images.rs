@@ -13,7 +13,7 @@ use aws_nitro_enclaves_image_format::utils::eif_signer::{EifSigner, SignKeyData}
 use aws_nitro_enclaves_image_format::utils::{EifBuilder, PcrSignatureChecker};
 use eif::describe::describe;
 use eif::load::{Loaded, measure};
-use image::builder::{BuildPlan, build};
+use image::builder::{BuildPlan, KERNEL_ORIGIN, build};
 use image::folder::Builder;
 use image::ramdisk::{Application, BootFiles};
 use image::root::Root;
@@ -52,7 +52,7 @@ fn ours(folder: &TempDir) -> PathBuf {
     let root = Root::Folder(path("root"), Builder::current());
     let plan = BuildPlan {
         kernel_version: Some("6.12.63".into()),
-        kernel_origin: Some(json!({"source_package": "linux-source-6.12"})),
+        notes: vec![(KERNEL_ORIGIN, json!({"source_package": "linux-source-6.12"}))],
         name: "oracle".into(),
         version: "7".into(),
         custom_metadata: json!({"team": "a"}),

@@ -5,7 +5,9 @@
 
 mod service;
 
-use service::{Service, python, requirements};
+use std::process::Command;
+
+use service::{Service, python, requirements, run};
 
 #[test]
 fn boto3_uses_every_operation_and_knows_every_error() {
@@ -22,6 +24,9 @@ fn the_command_line_of_aws_uses_the_service() {
 #[test]
 fn the_environment_is_the_one_that_is_pinned() {
     // The clients would otherwise be whatever this machine has.
-    assert!(requirements().contains("boto3==1.44.5"));
+    let asked = ["-c", "import boto3; print(boto3.__version__)"];
+    let version = String::from_utf8(run(Command::new(python("python")).args(asked))).unwrap();
+    let pinned = format!("boto3=={}", version.trim_end());
+    assert!(requirements().lines().any(|line| line == pinned), "{pinned} is not what is pinned");
     assert!(python("aws").exists(), "the AWS CLI is not in the environment");
 }

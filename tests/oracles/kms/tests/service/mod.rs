@@ -56,7 +56,7 @@ impl Service {
         let mut answers =
             serde_json::Deserializer::from_reader(child.stdout.take().unwrap()).into_iter::<Value>();
         let ready = answers.next().expect("the service says where it listens").unwrap();
-        let endpoint = find_endpoint(&ready).unwrap_or_else(|| panic!("no endpoint in {ready}"));
+        let endpoint = format!("https://{}", ready["Listeners"][0]["Address"].as_str().unwrap());
         Some(Self { child, folder, endpoint, access_key: made["Administrator"].clone() })
     }
 
@@ -91,19 +91,6 @@ impl Drop for Service {
 
 /// The service trusts the root of the enclave that [`make_document`] makes.
 const ROOTS: &str = "roots = [\"root.pem\"]";
-
-/// The address of the one listener, wherever the service's line has it.
-fn find_endpoint(ready: &Value) -> Option<String> {
-    match ready {
-        Value::String(text) if text.contains("127.0.0.1:") => {
-            let (_, port) = text.rsplit_once(':')?;
-            Some(format!("https://127.0.0.1:{port}"))
-        }
-        Value::Array(values) => values.iter().find_map(find_endpoint),
-        Value::Object(members) => members.values().find_map(find_endpoint),
-        _ => None,
-    }
-}
 
 /// Leaves in `folder`: `root.pem`, `enclave.pem` (an RSA key) and `document.cose` (for that key).
 fn make_document(folder: &Path) {
@@ -149,7 +136,7 @@ pub fn requirements() -> String {
 }
 
 /// Runs a program that must not fail; what it wrote.
-fn run(command: &mut Command) -> Vec<u8> {
+pub fn run(command: &mut Command) -> Vec<u8> {
     let done = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let said = String::from_utf8_lossy(&done.stdout);
     let complaint = String::from_utf8_lossy(&done.stderr);
