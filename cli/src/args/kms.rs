@@ -138,7 +138,7 @@ pub(crate) struct KmsPrincipalAddArgs {
 }
 
 /// The vsock port that AWS's kmstool asks on unless told otherwise.
-const DEFAULT_PORT: u32 = 8000;
+pub(crate) const KMS_PORT: u32 = 8000;
 
 /// `--enclave NAME[:PORT]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -152,7 +152,7 @@ impl std::str::FromStr for EnclavePort {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (name, port) = match text.rsplit_once(':') {
-            None => (text, DEFAULT_PORT),
+            None => (text, KMS_PORT),
             Some((name, port)) => (name, port.parse().map_err(|_| "PORT is a number below 4294967295")?),
         };
         if name.is_empty() || port == u32::MAX {

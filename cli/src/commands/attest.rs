@@ -2,7 +2,7 @@
 
 mod expectations;
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use attestation::cose::SignedPayload;
 use attestation::document::AttestationDocument;
@@ -36,12 +36,7 @@ pub(crate) fn attest(command: &AttestCommand) -> Result<()> {
 fn verify_document(args: &VerifyArgs) -> Result<()> {
     let expected = Expectations::of(args)?;
     let document = input::document(&args.document)?;
-    let time = match args.at {
-        None => SystemTime::now(),
-        Some(Time::Fixed(timestamp)) => timestamp.into(),
-        // What cannot be read has no time, and is refused at any.
-        Some(Time::OfDocument) => time_of(&document).unwrap_or_else(SystemTime::now),
-    };
+    let time = time_to_judge(args.at, &document);
     let Examination { outcome, report } = examine(&document, &expected.roots, time, &expected.policy);
     if args.output.format == Format::Json {
         output::json(&report)?;
@@ -58,11 +53,20 @@ fn verify_document(args: &VerifyArgs) -> Result<()> {
     }
 }
 
+/// The time of `--at`, at which a document is judged; now if none is given.
+pub(super) fn time_to_judge(at: Option<Time>, document: &[u8]) -> SystemTime {
+    match at {
+        None => SystemTime::now(),
+        Some(Time::Fixed(timestamp)) => timestamp.into(),
+        // What cannot be read has no time, and is refused at any.
+        Some(Time::OfDocument) => time_of(document).unwrap_or_else(SystemTime::now),
+    }
+}
+
 /// The time stamp that the document gives itself; the signature over it is checked afterwards.
-pub(super) fn time_of(document: &[u8]) -> Option<SystemTime> {
+fn time_of(document: &[u8]) -> Option<SystemTime> {
     let envelope = SignedPayload::from_bytes(document).ok()?;
-    let document = AttestationDocument::from_payload(envelope.payload()).ok()?;
-    SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(document.timestamp))
+    AttestationDocument::from_payload(envelope.payload()).ok()?.made_at()
 }
 
 fn refusal(error: &VerifyError, expected: &Expectations) -> Failure {

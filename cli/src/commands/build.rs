@@ -15,7 +15,7 @@ use eif::metadata::{MAX_CUSTOM_METADATA, parse_custom};
 use eif::sign::Signer;
 use image::attributes::Others;
 use image::bootstrap::Bootstrap;
-use image::builder::{self, BuildPlan, DEFAULT_COMMAND_LINE, Report};
+use image::builder::{self, BuildPlan, DEFAULT_COMMAND_LINE, KERNEL_ORIGIN, Report};
 use image::compress::Compression;
 use image::limits::Limits;
 use image::ramdisk::BootFiles;
@@ -158,7 +158,8 @@ fn plan(args: &BuildArgs, source: &Source, prepared: Prepared, limits: Limits) -
     if let Some(helper) = &kms_helper {
         helper.wrap(&mut application)?;
     }
-    let notes = kms_helper.iter().map(|helper| (kms::NOTE, json!(helper.note))).collect();
+    let origin = boot.kernel.origin().map(|origin| (KERNEL_ORIGIN, origin));
+    let helper = kms_helper.as_ref().map(|helper| (kms::NOTE, json!(helper.note)));
     let name =
         args.name.clone().or_else(|| source.name.clone()).unwrap_or_else(|| default_name(&args.output));
     let version = args.version.clone().or_else(|| source.version.clone());
@@ -166,7 +167,6 @@ fn plan(args: &BuildArgs, source: &Source, prepared: Prepared, limits: Limits) -
         kernel: boot.kernel.file.clone(),
         kernel_version: boot.kernel_version.clone().or_else(|| boot.kernel.version.clone()),
         operating_system: boot.operating_system.clone(),
-        kernel_origin: boot.kernel.origin(),
         boot: BootFiles {
             init: boot.init.clone(),
             modules: args.modules.clone(),
@@ -186,7 +186,7 @@ fn plan(args: &BuildArgs, source: &Source, prepared: Prepared, limits: Limits) -
         version: version.unwrap_or_else(|| DEFAULT_VERSION.to_owned()),
         docker_info: source.docker_info.clone(),
         custom_metadata,
-        notes,
+        notes: origin.into_iter().chain(helper).collect(),
         build_time,
         signer: signer.map(Rc::new),
         output: args.output.clone(),

@@ -36,18 +36,14 @@ impl Service {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let stdout = BufReader::new(child.stdout.take().unwrap());
         let mut log = BufReader::new(child.stderr.take().unwrap());
-        let mut json = String::new();
-        // The end of the one value, which is printed in lines.
-        while !json.ends_with("\n}\n") {
-            if stdout.read_line(&mut json).unwrap() == 0 {
-                let mut said = String::new();
-                log.read_to_string(&mut said).unwrap();
-                panic!("the service did not start: {said}");
-            }
-        }
-        Self { child, ready: serde_json::from_str(&json).unwrap(), log }
+        let Some(ready) = serde_json::Deserializer::from_reader(stdout).into_iter().next() else {
+            let mut said = String::new();
+            log.read_to_string(&mut said).unwrap();
+            panic!("the service did not start: {said}");
+        };
+        Self { child, ready: ready.unwrap(), log }
     }
 
     /// The address of the nth listener.

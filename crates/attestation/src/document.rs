@@ -6,6 +6,7 @@
 //! of 2026), another order of keys, and optional fields that are missing.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
 
 use ciborium::Value;
 use thiserror::Error;
@@ -75,6 +76,12 @@ const USER_DATA: &str = "user_data";
 const NONCE: &str = "nonce";
 
 impl AttestationDocument {
+    /// When it was made, as [`Self::timestamp`] says; `None` if that is past what the system can tell.
+    #[must_use]
+    pub fn made_at(&self) -> Option<SystemTime> {
+        SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(self.timestamp))
+    }
+
     /// The document as the payload of a COSE_Sign1 structure.
     #[must_use]
     pub fn to_payload(&self) -> Vec<u8> {

@@ -79,7 +79,7 @@ pub fn document(bytes: &[u8]) -> bool {
         certificate(der);
     }
     // The time that the document would like best.
-    let time = UNIX_EPOCH.checked_add(Duration::from_millis(document.timestamp)).unwrap_or(UNIX_EPOCH);
+    let time = document.made_at().unwrap_or(UNIX_EPOCH);
     let policy = Policy { allow_debug: true, ..Policy::default() };
     let verified = KNOWN.roots.iter().find_map(|root| verify(bytes, root, time, &policy).ok());
     let Some(verified) = verified else { return false };
@@ -95,8 +95,7 @@ pub fn document(bytes: &[u8]) -> bool {
 fn report(bytes: &[u8]) {
     let read = SignedPayload::from_bytes(bytes).ok();
     let document = read.and_then(|envelope| AttestationDocument::from_payload(envelope.payload()).ok());
-    let made = document.as_ref().map_or(0, |document| document.timestamp);
-    let time = UNIX_EPOCH.checked_add(Duration::from_millis(made)).unwrap_or(UNIX_EPOCH);
+    let time = document.as_ref().and_then(AttestationDocument::made_at).unwrap_or(UNIX_EPOCH);
     let policy = document.map_or_else(Policy::default, |document| Policy {
         accept: PcrSet::new("all", document.pcrs.clone()).into_iter().collect(),
         pcrs: document.pcrs,

@@ -31,7 +31,7 @@ use crate::root::{Reading, Root, check_unchanged};
 /// numbers need not wait for the security module's.
 pub const DEFAULT_COMMAND_LINE: &str = "reboot=k panic=1 pci=off quiet console=ttyS0 random.trust_cpu=on";
 
-/// Key of the custom metadata under which the kernel's origin is noted.
+/// Key of the note that says where the kernel comes from: source package, its hash, the configuration's hash.
 pub const KERNEL_ORIGIN: &str = "Kernel";
 
 /// The builder's name in the metadata.
@@ -49,8 +49,6 @@ pub struct BuildPlan {
     pub kernel_version: Option<String>,
     /// The operating system's name, if known better than "Linux".
     pub operating_system: Option<String>,
-    /// Where it comes from, for the metadata: source package, its hash, the configuration's hash.
-    pub kernel_origin: Option<Value>,
     /// Init, and the modules it loads.
     pub boot: BootFiles,
     /// The command line, byte for byte.
@@ -97,7 +95,6 @@ impl BuildPlan {
             kernel,
             kernel_version: None,
             operating_system: None,
-            kernel_origin: None,
             boot,
             command_line: DEFAULT_COMMAND_LINE.to_owned(),
             root,
@@ -294,11 +291,9 @@ fn metadata(plan: &BuildPlan, kernel_version: Option<&str>) -> Result<Metadata, 
     })
 }
 
-/// The user's metadata, with the kernel's origin and other notes beside it unless the user has put something else there.
+/// The user's metadata, with the notes beside it unless the user has put something else there.
 fn custom_metadata(plan: &BuildPlan) -> Result<Value, BuildError> {
-    let origin = plan.kernel_origin.iter().map(|origin| (KERNEL_ORIGIN, origin));
-    let mut notes = origin.chain(plan.notes.iter().map(|(key, note)| (*key, note))).peekable();
-    if notes.peek().is_none() {
+    if plan.notes.is_empty() {
         return Ok(plan.custom_metadata.clone());
     }
     let mut custom = match &plan.custom_metadata {
@@ -306,8 +301,8 @@ fn custom_metadata(plan: &BuildPlan) -> Result<Value, BuildError> {
         Value::Object(custom) => custom.clone(),
         _ => return Err(BuildError::CustomMetadata),
     };
-    for (key, note) in notes {
-        custom.entry(key).or_insert_with(|| note.clone());
+    for (key, note) in &plan.notes {
+        custom.entry(*key).or_insert_with(|| note.clone());
     }
     Ok(Value::Object(custom))
 }

@@ -15,9 +15,9 @@ use eif::header::SectionKind;
 use eif::reader::{ReadError, Reader};
 use thiserror::Error;
 
-use crate::file_error::{FileError, file};
-
+use crate::builder::folder_of;
 use crate::contents::section_data;
+use crate::file_error::{FileError, file};
 use crate::newc::NewcError;
 
 /// Bytes copied at a time.
@@ -96,7 +96,7 @@ pub fn sections(source: impl Read, length: u64, folder: &Path) -> Result<Vec<Wri
     if fs::symlink_metadata(folder).is_ok() {
         return Err(ExtractError::Exists(folder.to_owned()));
     }
-    let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let parent = folder_of(folder);
     // Filled elsewhere, so that there is all of it or nothing.
     let draft = tempfile::Builder::new()
         .prefix(".enclave-extract-")

@@ -19,7 +19,8 @@ use eif::header::SectionKind;
 use eif::load::{Placement, Sink, load, measure};
 use eif::reader::Section;
 use image::builder::{
-    BuildPlan, DEFAULT_BUILD_TIME, DEFAULT_COMMAND_LINE, Report, Step, build, build_time, check,
+    BuildPlan, DEFAULT_BUILD_TIME, DEFAULT_COMMAND_LINE, KERNEL_ORIGIN, Report, Step, build, build_time,
+    check,
 };
 use image::error::BuildError;
 use image::folder::Builder;
@@ -305,7 +306,7 @@ fn the_metadata_says_what_was_built_with_what() {
     let workshop = Workshop::new();
     let mut plan = workshop.plan();
     plan.custom_metadata = json!({"team": "a"});
-    plan.kernel_origin = Some(json!({"source": "linux-source-6.12", "sha256": "00"}));
+    plan.notes.push((KERNEL_ORIGIN, json!({"source": "linux-source-6.12", "sha256": "00"})));
     let report = build(&plan, &mut |_| {}).unwrap();
     let loaded = measure(workshop.image().as_slice(), report.image_bytes).unwrap();
     let metadata: Value = serde_json::from_slice(loaded.metadata.as_deref().unwrap()).unwrap();

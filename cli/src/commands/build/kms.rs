@@ -7,7 +7,7 @@ use image::ramdisk::{Addition, Application, RESERVED_FOLDER};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::args::KmsHelperArgs;
+use crate::args::{KMS_PORT, KmsHelperArgs};
 use crate::error::{Failure, Result};
 use crate::{guest, input};
 
@@ -22,8 +22,6 @@ const ROOTS: &str = "kms-ca.pem";
 const MAX_ROOTS_FILE: u64 = 4 << 20;
 /// Longest helper.
 const MAX_HELPER: u64 = 64 << 20;
-/// The helper's default: the port that AWS's kmstool asks on.
-const DEFAULT_PORT: u32 = 8000;
 
 /// What an image's metadata and the result say of it.
 #[derive(Debug, Clone, Serialize)]
@@ -46,7 +44,6 @@ pub(super) struct KmsHelper {
     pub(super) additions: Vec<Addition>,
     pub(super) note: Note,
     words: Vec<String>,
-    asks_host: bool,
 }
 
 impl KmsHelper {
@@ -57,7 +54,7 @@ impl KmsHelper {
     pub(super) fn choose(args: &KmsHelperArgs) -> Result<Option<Self>> {
         let Some(endpoint) = &args.kms_endpoint else { return Ok(None) };
         let helper = input::read_bounded(&guest::companion(HELPER)?, MAX_HELPER, "the helper")?;
-        let port = args.kms_port.unwrap_or(DEFAULT_PORT);
+        let port = args.kms_port.unwrap_or(KMS_PORT);
         let mut words = vec![in_image(HELPER), "--endpoint".to_owned(), endpoint.clone()];
         let mut option = |name: &str, value: Option<String>| {
             words.extend(value.into_iter().flat_map(|value| [name.to_owned(), value]));
@@ -81,7 +78,7 @@ impl KmsHelper {
         }
         option("--region", args.kms_region.clone());
         option("--credentials-port", args.kms_credentials_port.map(|port| port.to_string()));
-        Ok(Some(Self { additions, note, words, asks_host: args.kms_credentials_port.is_some() }))
+        Ok(Some(Self { additions, note, words }))
     }
 
     /// Puts the helper before the application's command. Without a command there is nothing to put it before, and the builder says so.
@@ -98,7 +95,8 @@ impl KmsHelper {
             found.is_some_and(|(_, value)| !value.is_empty())
         };
         let keys = [is_set("AWS_ACCESS_KEY_ID"), is_set("AWS_SECRET_ACCESS_KEY")];
-        match (self.asks_host, keys) {
+        let asks_host = self.note.credentials_vsock_port.is_some();
+        match (asks_host, keys) {
             (true, [false, false]) | (false, [true, true]) => {}
             (true, _) => {
                 return Err(Failure::new(

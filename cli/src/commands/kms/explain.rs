@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::policies::{STATUS_TROUBLE, identity_policy, key_policy};
 use crate::args::{KmsExplainArgs, Time};
-use crate::commands::attest::time_of;
+use crate::commands::attest::time_to_judge;
 use crate::error::{Failure, Result};
 use crate::output::{self, Fields, printable};
 use crate::{input, pki, time};
@@ -100,20 +100,17 @@ fn resource(args: &KmsExplainArgs, key: Option<&Policy>, account: &str) -> Resul
 
 /// The time to judge at, and the registers of the document, verified as of then.
 fn document(args: &KmsExplainArgs) -> Result<(SystemTime, Option<BTreeMap<u8, Pcr>>)> {
-    let fixed = match args.at {
-        Some(Time::Fixed(timestamp)) => Some(timestamp.into()),
-        None => Some(SystemTime::now()),
-        Some(Time::OfDocument) => None,
-    };
     let Some(path) = &args.document else {
-        let time = fixed.ok_or_else(|| {
-            Failure::new("--at document, but there is no document", "give the document as --doc, or a time")
-        })?;
-        return Ok((time, None));
+        if args.at == Some(Time::OfDocument) {
+            return Err(Failure::new(
+                "--at document, but there is no document",
+                "give the document as --doc, or a time",
+            ));
+        }
+        return Ok((time_to_judge(args.at, &[]), None));
     };
     let signed = input::document(path)?;
-    // What cannot be read has no time, and is refused at any.
-    let time = fixed.or_else(|| time_of(&signed)).unwrap_or_else(SystemTime::now);
+    let time = time_to_judge(args.at, &signed);
     let verified = verify_against(&signed, &roots(args)?, time, &expected()).map_err(|error| {
         Failure::new(
             format_args!("the document is refused: {error}"),

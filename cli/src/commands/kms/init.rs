@@ -100,7 +100,7 @@ impl<'a> Report<'a> {
         format!(
             "\
 Made a key service in {folder}. Start it:
-  enclave kms serve{dir}
+  enclave kms serve --dir {folder}
 
 Its administrator's access key is shown this once. For AWS's command line and SDKs:
 {environment}  export AWS_REGION={region} AWS_DEFAULT_REGION={region}
@@ -111,7 +111,6 @@ Its administrator's access key is shown this once. For AWS's command line and SD
 {to_be_kept}
 ",
             folder = self.folder,
-            dir = format_args!(" --dir {}", self.folder),
             environment = environment(&self.administrator),
             region = self.region,
             endpoint = self.endpoint,

@@ -1,8 +1,6 @@
 //! `enclave kms backup` and `enclave kms rotate-master-key`.
 
-use std::path::Path;
-
-use kms::store::{self, MasterKeySource};
+use kms::store;
 use serde::Serialize;
 
 use super::{folder, serve};
@@ -12,7 +10,6 @@ use crate::output;
 
 /// A copy of the database, made while the service runs.
 pub(super) fn backup(args: &KmsBackupArgs) -> Result<()> {
-    serve::keep_secrets_inside()?;
     let config = serve::load(&folder(&args.folder)?)?;
     let failed = |error| Failure::advised(error, "check the path and the file system");
     store::backup_from(&config.database, &args.to, &config.master_key).map_err(failed)?;
@@ -32,12 +29,14 @@ pub(super) fn backup(args: &KmsBackupArgs) -> Result<()> {
 
 /// A new master key in the place of the old one.
 pub(super) fn rotate(args: &KmsRotateArgs) -> Result<()> {
-    serve::keep_secrets_inside()?;
     let config = serve::load(&folder(&args.folder)?)?;
     let failed = |error| Failure::advised(error, "stop the service, then try again");
     let rotated = store::rotate(&config.database, &config.master_key).map_err(failed)?;
-    let report =
-        Rotation { keys: rotated.keys, aliases: rotated.aliases, old_master_key: old(&config.master_key) };
+    let report = Rotation {
+        keys: rotated.keys,
+        aliases: rotated.aliases,
+        old_master_key: config.master_key.old().map(|path| path.display().to_string()),
+    };
     output::print(args.output.format, &report, |report| {
         let kept = match &report.old_master_key {
             Some(old) => format!(
@@ -52,15 +51,6 @@ pub(super) fn rotate(args: &KmsRotateArgs) -> Result<()> {
             output::plural(report.aliases, "alias", "aliases")
         )
     })
-}
-
-fn old(source: &MasterKeySource) -> Option<String> {
-    let with_suffix = |path: &Path| format!("{}.old", path.display());
-    match source {
-        MasterKeySource::File(path) => Some(with_suffix(path)),
-        MasterKeySource::Token(token) => Some(with_suffix(&token.wrapped)),
-        MasterKeySource::Credential(_) => None,
-    }
 }
 
 #[derive(Debug, Serialize)]

@@ -1,5 +1,6 @@
 //! Reading policies that the user names.
 
+use std::fmt::Display;
 use std::path::Path;
 
 use kms::policy::{IdentityPolicy, MAX_POLICY_BYTES, Policy, PolicyError};
@@ -22,14 +23,19 @@ pub(super) fn identity_policy(path: &Path) -> Result<IdentityPolicy> {
     read(path, IdentityPolicy::parse)
 }
 
-fn read<T>(path: &Path, parse: impl Fn(&str) -> core::result::Result<T, PolicyError>) -> Result<T> {
-    let refused = |cause: String| {
-        Failure::new(
-            format_args!("{} is refused: {cause}", path.display()),
-            "mend that place; the service would refuse the policy too (docs/kms.md says what it knows)",
-        )
-    };
+/// What stands in the file of a policy.
+pub(super) fn text(path: &Path) -> Result<String> {
     let bytes = input::read_bounded(path, MAX_POLICY_FILE, "the policy")?;
-    let text = String::from_utf8(bytes).map_err(|_| refused("it is not UTF-8".to_owned()))?;
-    parse(&text).map_err(|error| refused(error.to_string()))
+    String::from_utf8(bytes).map_err(|_| refused(path, "it is not UTF-8"))
+}
+
+fn read<T>(path: &Path, parse: impl Fn(&str) -> core::result::Result<T, PolicyError>) -> Result<T> {
+    parse(&text(path)?).map_err(|error| refused(path, error))
+}
+
+fn refused(path: &Path, cause: impl Display) -> Failure {
+    Failure::new(
+        format_args!("{} is refused: {cause}", path.display()),
+        "mend that place; the service would refuse the policy too (docs/kms.md says what it knows)",
+    )
 }

@@ -3,20 +3,15 @@
 use kms::server::config::{Added, add_principal};
 use serde::Serialize;
 
-use super::folder;
+use super::{folder, policies, serve};
 use crate::args::KmsPrincipalAddArgs;
 use crate::error::{Failure, Result};
-use crate::{input, output};
-
-/// Longest identity policy that is looked into; the service takes less.
-const MAX_POLICY_FILE: u64 = 64 * 1024;
+use crate::output;
 
 pub(super) fn add(args: &KmsPrincipalAddArgs) -> Result<()> {
+    serve::keep_secrets_inside()?;
     let folder = folder(&args.folder)?;
-    let policy = args.policy.as_deref().map(|path| input::read_bounded(path, MAX_POLICY_FILE, "the policy"));
-    let policy = policy.transpose()?.map(String::from_utf8).transpose();
-    let policy =
-        policy.map_err(|_| Failure::new("the policy is not UTF-8", "give an identity policy in JSON"))?;
+    let policy = args.policy.as_deref().map(policies::text).transpose()?;
     let made = add_principal(&folder, &args.name, policy.as_deref())
         .map_err(|error| Failure::advised(error, "make a service first with `enclave kms init`"))?;
     output::print(args.output.format, &AccessKey::of(&made), |key| {

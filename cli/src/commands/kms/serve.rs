@@ -9,7 +9,7 @@ use enclave_hypervisor::client;
 use enclave_hypervisor::description::State;
 use kms::audit::AuditLog;
 use kms::operations::{Parts, Service};
-use kms::recipient::{DEFAULT_MAX_FUTURE, Verifier};
+use kms::recipient::Verifier;
 use kms::server::config::{Config, ConfigError, Root};
 use kms::server::{Address, EnclaveEndpoint, Endpoint, Principals, ServeError, Server, Settings, harden};
 use kms::store::Store;
@@ -48,7 +48,7 @@ fn reload(folder: &Path, service: &Service) -> core::result::Result<Principals, 
     Ok(config.principals)
 }
 
-/// Before a command reads the master key.
+/// Before a command reads or makes a secret: a master key, an access key.
 pub(super) fn keep_secrets_inside() -> Result<()> {
     harden().map_err(|error| {
         Failure::new(
@@ -69,6 +69,7 @@ fn log_to_stderr() {
         .try_init();
 }
 
+/// Reads the configuration, which holds access keys.
 pub(super) fn load(folder: &Path) -> Result<Config> {
     if !folder.exists() {
         return Err(Failure::new(
@@ -76,6 +77,7 @@ pub(super) fn load(folder: &Path) -> Result<Config> {
             "make one with `enclave kms init`, or name its folder with --dir",
         ));
     }
+    keep_secrets_inside()?;
     Config::load(folder).map_err(config_failure)
 }
 
@@ -108,7 +110,7 @@ fn start(config: Config) -> Result<(Server, Arc<Service>)> {
 
 /// What verifies documents, as the configuration says.
 fn verifier(config: &Config) -> Result<Verifier> {
-    let age = AgeLimit { max_age: config.max_document_age, max_future: DEFAULT_MAX_FUTURE };
+    let age = AgeLimit::new(config.max_document_age);
     Ok(Verifier::new(roots(&config.roots)?, age, config.encoding))
 }
 

@@ -12,6 +12,7 @@ use tokio::process::Command;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
+use crate::console;
 use crate::proxy::CREDENTIALS_PATH;
 
 /// Exit status when the helper fails, as of env(1) and docker-run(1); 126 and 127 are theirs too.
@@ -87,7 +88,7 @@ impl Application {
         let mut child = match self.command.spawn() {
             Ok(child) => child,
             Err(error) => {
-                eprintln!("enclave-kms-proxy: cannot run {:?}: {error}", self.program);
+                console::tell(format_args!("cannot run {:?}: {error}", self.program));
                 let missing = error.kind() == io::ErrorKind::NotFound;
                 return Ok(if missing { NOT_FOUND } else { CANNOT_RUN });
             }

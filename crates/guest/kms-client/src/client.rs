@@ -123,12 +123,6 @@ impl Client {
         Self { endpoint, recipient, credentials }
     }
 
-    /// The endpoint.
-    #[must_use]
-    pub const fn endpoint(&self) -> &Endpoint {
-        &self.endpoint
-    }
-
     /// What requests are signed with.
     #[must_use]
     pub const fn credentials(&self) -> &Source {
@@ -223,7 +217,11 @@ impl Client {
         Ok(self.secret(region, SecretOperation::DeriveSharedSecret, request).await?.secret)
     }
 
-    async fn secret(
+    /// Any of the five operations: the recipient is added to the request, the answer opened. Whatever brings no secret is an error.
+    ///
+    /// # Errors
+    /// Any [`ClientError`].
+    pub async fn secret(
         &self,
         region: &str,
         operation: SecretOperation,
@@ -235,7 +233,7 @@ impl Client {
         }
     }
 
-    /// Any of the five operations: the recipient is added to the request, the answer opened.
+    /// As [`Self::secret`], for who passes on what the service answers: its refusal is an answer too.
     ///
     /// # Errors
     /// Any [`ClientError`] but [`ClientError::Refused`].
@@ -318,8 +316,7 @@ fn blob(members: &Map<String, Value>, name: &'static str) -> Result<Vec<u8>, Cli
 }
 
 /// An error of the service, in AWS's form.
-#[must_use]
-pub fn refusal(raw: &Raw) -> ClientError {
+fn refusal(raw: &Raw) -> ClientError {
     let members = object(&raw.body).unwrap_or_default();
     let text = |names: [&str; 2]| {
         names.iter().find_map(|name| members.get(*name)?.as_str()).unwrap_or_default().to_owned()

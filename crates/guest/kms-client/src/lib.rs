@@ -8,6 +8,7 @@
 //! * [`proxy`]: the same for programs that know nothing of it: a local endpoint for any AWS SDK. Program `enclave-kms-proxy`.
 //! * [`credentials`]: what requests are signed with.
 //! * [`application`]: a program that is started with that endpoint.
+//! * [`console`]: what that helper says.
 //! * Program `kmstool-enclave-cli`: AWS's command, with its options and its output.
 //!
 //! [AWS's description]: https://docs.aws.amazon.com/kms/latest/developerguide/services-nitro-enclaves.html
@@ -15,6 +16,7 @@
 pub mod application;
 pub mod attester;
 pub mod client;
+pub mod console;
 pub mod credentials;
 pub mod endpoint;
 pub mod operation;

@@ -4,9 +4,8 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use crate::file_error::FileError;
-
 use crate::digest::Digest;
+use crate::file_error::FileError;
 use crate::kernel::Architecture;
 use crate::layer::LayerError;
 

@@ -2,6 +2,7 @@
 //!
 //! Specification: aws-nitro-enclaves-sdk-c, bin/kmstool-enclave-cli/README.md. `--endpoint` and `--ca` are this project's.
 
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use std::sync::Arc;
 use base64ct::{Base64, Encoding};
 use clap::{Args, Parser, Subcommand};
 use guest::nsm::Nsm;
-use kms_client::client::{Answer, Client};
+use kms_client::client::Client;
 use kms_client::credentials::Source;
 use kms_client::endpoint::{Endpoint, Roots};
 use kms_client::operation::SecretOperation;
@@ -111,7 +112,8 @@ fn main() -> ExitCode {
     match runtime.map_err(Failure::from).and_then(|runtime| runtime.block_on(run(command))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("kmstool-enclave-cli: {error}");
+            // Told or not, the status says it too; `eprintln!` would abort.
+            let _ = writeln!(io::stderr(), "kmstool-enclave-cli: {error}");
             ExitCode::FAILURE
         }
     }
@@ -123,16 +125,14 @@ async fn run(command: Command) -> Result<(), Failure> {
     let client = client(common)?;
     let Value::Object(request) = request else { return Err("no request".into()) };
     let request: Map<String, Value> = request.into_iter().filter(|(_, value)| !value.is_null()).collect();
-    let opened = match client.call(&region, operation, request).await? {
-        Answer::Opened(opened) => opened,
-        Answer::Refused(raw) => return Err(kms_client::client::refusal(&raw).into()),
-    };
+    let opened = client.secret(&region, operation, request).await?;
+    let mut stdout = io::stdout();
     if operation == SecretOperation::GenerateDataKey {
         let ciphertext = opened.members.get("CiphertextBlob").and_then(Value::as_str);
-        println!("CIPHERTEXT: {}", ciphertext.ok_or("the answer has no CiphertextBlob")?);
+        writeln!(stdout, "CIPHERTEXT: {}", ciphertext.ok_or("the answer has no CiphertextBlob")?)?;
     }
     let plaintext = Zeroizing::new(Base64::encode_string(&opened.secret));
-    println!("PLAINTEXT: {}", *plaintext);
+    writeln!(stdout, "PLAINTEXT: {}", *plaintext)?;
     Ok(())
 }
 

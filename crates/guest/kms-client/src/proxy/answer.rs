@@ -10,14 +10,12 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use crate::client::{ClientError, Opened};
+use crate::console::{self, NAME};
 use crate::endpoint::{CONTENT_TYPE_JSON, REQUEST_ID, Raw};
 use crate::operation::SecretOperation;
 
 /// An answer.
 pub(super) type Reply = Response<Full<Bytes>>;
-
-/// Said before every error that is the helper's own.
-const WHO: &str = "enclave-kms-proxy";
 
 /// An error of the helper's own.
 #[derive(Debug)]
@@ -42,8 +40,8 @@ impl From<ClientError> for Fault {
             _ => 502,
         };
         // Also where nobody looks at the answer.
-        eprintln!("{WHO}: {error}");
-        Self::new(status, "KMSInternalException", format!("{WHO}: {error}"))
+        console::tell(&error);
+        Self::new(status, "KMSInternalException", format!("{NAME}: {error}"))
     }
 }
 
@@ -82,7 +80,7 @@ pub(super) fn opened(operation: SecretOperation, opened: &Opened) -> Reply {
     let room = others.saturating_add(secret.len()).saturating_add(64);
     let mut body = Zeroizing::new(Vec::with_capacity(room));
     if serde_json::to_writer(&mut *body, &members).is_err() {
-        return Fault::new(500, "KMSInternalException", format!("{WHO}: the answer cannot be written"))
+        return Fault::new(500, "KMSInternalException", format!("{NAME}: the answer cannot be written"))
             .into();
     }
     reply(200, CONTENT_TYPE_JSON, opened.request_id.as_deref(), body)

@@ -1,5 +1,6 @@
 //! The programs, run outside an enclave, where they must not go far.
 
+use std::fs::File;
 use std::process::{Command, Output};
 
 fn run(program: &str, words: &[&str], variables: &[(&str, &str)]) -> Output {
@@ -47,6 +48,18 @@ fn without_tls_the_helper_starts_nothing() {
 fn outside_an_enclave_the_helper_starts_nothing() {
     let words = ["--endpoint", "https://kms.test", "--", "/bin/echo", "started"];
     failed(&run(PROXY, &words, &KEYS), 125, &["/dev/nsm", "is this an enclave"]);
+}
+
+#[test]
+fn a_console_that_takes_nothing_does_not_change_how_the_programs_fail() {
+    let keys = ["--aws-access-key-id", "A", "--aws-secret-access-key", "s", "--aws-session-token", "t"];
+    let helper = ["--endpoint", "https://kms.test", "--", "/bin/echo", "started"].as_slice();
+    let tool = [["genrandom", "--length", "8"].as_slice(), &keys].concat();
+    for (program, words, status) in [(PROXY, helper, 125), (KMSTOOL, &tool, 1)] {
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let ended = Command::new(program).args(words).env_clear().envs(KEYS).stderr(full).status().unwrap();
+        assert_eq!(ended.code(), Some(status), "{program}");
+    }
 }
 
 #[test]

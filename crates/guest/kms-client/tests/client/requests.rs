@@ -4,14 +4,17 @@ use std::io::Read;
 use std::net::TcpStream;
 use std::time::{Duration, SystemTime};
 
+use kms_client::Client;
+use kms_client::client::EncryptionContext;
+use kms_client::credentials::Source;
 use kms_client::proxy::limits::{MAX_BODY, MAX_CONNECTIONS};
 use kms_protocol::cms::Encoding;
 use kms_protocol::sigv4::{Authorization, Request, Scope};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::sdk::{ask, exchange, get, post, signed, signed_by};
 use crate::support::service::{Received, Service, http};
-use crate::support::{KEY, Local, keys};
+use crate::support::{self, KEY, Local, keys};
 
 /// Checks the signature of a request as the service would, for this region.
 #[track_caller]
@@ -66,7 +69,7 @@ fn each_request_has_a_document_of_its_own() {
 #[test]
 fn the_region_of_an_option_goes_before_that_of_the_signature() {
     let service = sealing();
-    let source = kms_client::credentials::Source::Fixed(keys(KEY));
+    let source = Source::Fixed(keys(KEY));
     let local = Local::with(&service, source, Some("local-1"));
     assert_eq!(ask(local.address, "Decrypt", "{}").status, 200);
     check_signature(&service.received(), "local-1");
@@ -218,4 +221,78 @@ fn a_service_that_is_not_there_is_said_to_be_missing() {
     std::fs::remove_file(service.socket()).unwrap();
     ask(local.address, "Encrypt", "{}").refused(503, "KMSInternalException", "cannot connect");
     ask(local.address, "Decrypt", "{}").refused(503, "KMSInternalException", "cannot connect");
+}
+
+/// A service whose answers have a secret and these members.
+fn sealing_beside(members: Value) -> Service {
+    Service::answering(move |request| {
+        let mut answer = members.clone();
+        answer["CiphertextForRecipient"] = request.sealed(b"secret", Encoding::Der).into();
+        http("200 OK", answer.to_string())
+    })
+}
+
+fn library(service: &Service) -> Client {
+    support::client(service, Source::Fixed(keys(KEY)))
+}
+
+/// Insists that the library asked for this operation, with these members and a recipient.
+#[track_caller]
+fn check_asked(service: &Service, operation: &str, members: &Value) {
+    let received = service.received();
+    check_signature(&received, "local-1");
+    assert_eq!(received.header("x-amz-target"), format!("TrentService.{operation}"));
+    let mut sent = received.json();
+    assert!(sent.as_object_mut().unwrap().remove("Recipient").is_some());
+    assert_eq!(sent, *members);
+}
+
+fn context() -> EncryptionContext {
+    EncryptionContext::from([("a".to_owned(), "b".to_owned())])
+}
+
+#[test]
+fn the_library_decrypts() {
+    let service = sealing_beside(json!({ "KeyId": "k" }));
+    let client = library(&service);
+    let secret =
+        support::runtime().block_on(client.decrypt("local-1", Some("k"), b"sealed", &context())).unwrap();
+    assert_eq!(secret.as_slice(), b"secret");
+    let asked = json!({ "CiphertextBlob": "c2VhbGVk", "KeyId": "k", "EncryptionContext": { "a": "b" } });
+    check_asked(&service, "Decrypt", &asked);
+}
+
+#[test]
+fn the_library_makes_a_data_key() {
+    let service = sealing_beside(json!({ "KeyId": "k", "CiphertextBlob": "c2VhbGVk" }));
+    let client = library(&service);
+    let context = context();
+    let made = client.generate_data_key("local-1", "k", "AES_256", &context);
+    let made = support::runtime().block_on(made).unwrap();
+    assert_eq!((made.plaintext.as_slice(), made.ciphertext.as_slice()), (&b"secret"[..], &b"sealed"[..]));
+    let asked = json!({ "KeyId": "k", "KeySpec": "AES_256", "EncryptionContext": { "a": "b" } });
+    check_asked(&service, "GenerateDataKey", &asked);
+}
+
+#[test]
+fn the_library_makes_a_data_key_pair() {
+    let members = json!({ "KeyId": "k", "PrivateKeyCiphertextBlob": "c2VhbGVk", "PublicKey": "cHVibGlj" });
+    let service = sealing_beside(members);
+    let client = library(&service);
+    let none = EncryptionContext::new();
+    let made = client.generate_data_key_pair("local-1", "k", "ECC_NIST_P256", &none);
+    let made = support::runtime().block_on(made).unwrap();
+    assert_eq!(made.private_key.as_slice(), b"secret");
+    assert_eq!((made.ciphertext.as_slice(), made.public_key.as_slice()), (&b"sealed"[..], &b"public"[..]));
+    check_asked(&service, "GenerateDataKeyPair", &json!({ "KeyId": "k", "KeyPairSpec": "ECC_NIST_P256" }));
+}
+
+#[test]
+fn the_library_derives_a_shared_secret() {
+    let service = sealing_beside(json!({ "KeyId": "k" }));
+    let client = library(&service);
+    let derived = client.derive_shared_secret("local-1", "k", b"public");
+    assert_eq!(support::runtime().block_on(derived).unwrap().as_slice(), b"secret");
+    let asked = json!({ "KeyId": "k", "KeyAgreementAlgorithm": "ECDH", "PublicKey": "cHVibGlj" });
+    check_asked(&service, "DeriveSharedSecret", &asked);
 }

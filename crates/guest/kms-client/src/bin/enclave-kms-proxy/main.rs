@@ -14,6 +14,7 @@ use clap::Parser;
 use guest::nsm::Nsm;
 use kms_client::application::{Application, FAILED};
 use kms_client::client::Client;
+use kms_client::console;
 use kms_client::credentials::Source;
 use kms_client::endpoint::{Endpoint, Roots};
 use kms_client::proxy::{self, Proxy};
@@ -43,7 +44,7 @@ fn main() -> ExitCode {
         ended
     });
     ended.unwrap_or_else(|error| {
-        eprintln!("enclave-kms-proxy: {error}");
+        console::tell(error);
         ExitCode::from(FAILED)
     })
 }
@@ -72,7 +73,7 @@ async fn prepare(arguments: &Arguments) -> Result<(Proxy, bool), Failure> {
     let credentials = credentials(arguments.credentials_port)?;
     let limit = Duration::from_secs(arguments.wait);
     let waiting = |port: u32| {
-        move || eprintln!("enclave-kms-proxy: waiting for a listener on the host's vsock port {port}")
+        move || console::tell(format_args!("waiting for a listener on the host's vsock port {port}"))
     };
     let nsm = Nsm::open()?;
     // The key is made while the host is waited for.
