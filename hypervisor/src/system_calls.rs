@@ -27,10 +27,8 @@ pub fn supervisor() -> SystemCalls {
         .allow_if(libc::SYS_socket, &[Argument::Is(0, unsigned(libc::AF_UNIX))])
         .allow_if(libc::SYS_socketpair, &[Argument::Is(0, unsigned(libc::AF_UNIX))])
         .allow(&[libc::SYS_accept4, libc::SYS_connect, libc::SYS_getsockopt])
-        // Guest memory: made, sealed, locked as it is touched, overwritten, given back.
-        .allow(&[libc::SYS_memfd_create, libc::SYS_ftruncate, libc::SYS_fallocate, libc::SYS_pwrite64])
-        .allow(&[libc::SYS_mlock2, libc::SYS_mlock])
-        .allow_if(libc::SYS_fcntl, &[Argument::Is(1, unsigned(libc::F_ADD_SEALS))])
+        // Guest memory: locked as it is touched, overwritten, given back.
+        .allow(&[libc::SYS_mlock2, libc::SYS_mlock, libc::SYS_fallocate, libc::SYS_pwrite64])
         .allow_if(libc::SYS_fcntl, &[Argument::Is(1, unsigned(libc::F_DUPFD_CLOEXEC))])
         .allow_if(libc::SYS_fcntl, &[Argument::Is(1, unsigned(libc::F_SETFL))])
         .allow_if(libc::SYS_fcntl, &[Argument::Is(1, unsigned(libc::F_GETFL))])

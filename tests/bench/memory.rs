@@ -15,7 +15,7 @@ fn footprint(pid: u32) -> [u64; 3] {
     for line in text.lines() {
         let words: Vec<&str> = line.split_whitespace().collect();
         match words.as_slice() {
-            [range, _, _, _, _, ..] if range.contains('-') => guests = line.contains("memfd:"),
+            [range, _, _, _, _, ..] if range.contains('-') => guests = line.contains("enclave-memory"),
             [key, value, "kB"] if !guests => {
                 let value: u64 = value.parse().unwrap();
                 match *key {

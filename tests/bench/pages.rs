@@ -5,7 +5,7 @@ use std::fs;
 
 use tests::product::User;
 
-/// Whether a memfd gets transparent huge pages (Linux, Documentation/admin-guide/mm/transhuge.rst).
+/// Whether files in memory may have transparent huge pages (Linux, Documentation/admin-guide/mm/transhuge.rst).
 const SHMEM: &str = "/sys/kernel/mm/transparent_hugepage/shmem_enabled";
 /// How many huge pages of 2 MiB are set aside.
 const RESERVED: &str = "/proc/sys/vm/nr_hugepages";
@@ -13,9 +13,9 @@ const RESERVED: &str = "/proc/sys/vm/nr_hugepages";
 /// Kinds of guest memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Pages {
-    /// Of 4 KiB: `shmem_enabled` is never, most distributions' default.
+    /// Of 4 KiB: `shmem_enabled` is deny.
     Ordinary,
-    /// Of 2 MiB as they are touched: `shmem_enabled` is advise, which `enclave doctor` recommends.
+    /// Of 2 MiB as they are touched: `shmem_enabled` is never, most distributions' default.
     Transparent,
     /// Of 2 MiB, set aside beforehand: `huge_page_size_mib` in the configuration.
     Reserved,
@@ -41,8 +41,8 @@ impl Settings {
     /// Makes the next enclaves of `user`, with `memory` MiB each, use such pages.
     pub(crate) fn choose(&self, pages: Pages, user: &User, memory: u32) {
         let (shmem, reserved, config) = match pages {
-            Pages::Ordinary => ("never", 0, ""),
-            Pages::Transparent => ("advise", 0, ""),
+            Pages::Ordinary => ("deny", 0, ""),
+            Pages::Transparent => ("never", 0, ""),
             Pages::Reserved => ("never", memory / 2, "huge_page_size_mib = 2\n"),
         };
         fs::write(SHMEM, shmem).unwrap();

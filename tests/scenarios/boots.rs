@@ -81,6 +81,20 @@ fn an_image_with_the_init_that_aws_describes_boots() {
 
 #[test]
 #[ignore = "needs a KVM that can run a kernel"]
+fn a_kernel_without_acpi_finds_processors_in_the_mp_table_and_devices_on_its_command_line() {
+    let line = "acpi=off reboot=k panic=1 pci=off quiet console=ttyS0 random.trust_cpu=on \
+                virtio_mmio.device=4K@0xd0000000:5 virtio_mmio.device=4K@0xd0001000:6";
+    let image = image::build("no-acpi", &["--cmdline", line, "--", "/bin/enclave-demo"]);
+    let user = User::new();
+    let enclave = Start::new(&image, "no-acpi").cpus(4).run(&user);
+    assert_eq!(online_cpus(&enclave), 4);
+    assert!(!demo::attest(&enclave, b"without ACPI").is_empty());
+    demo::tell(&enclave, "exit 3");
+    assert_eq!(enclave.wait().status, Some(3));
+}
+
+#[test]
+#[ignore = "needs a KVM that can run a kernel"]
 fn debians_stock_kernel_boots_with_its_modules_loaded_by_our_init() {
     let tool = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tools/stock-kernel");
     let printed = Command::new(tool).output().unwrap();

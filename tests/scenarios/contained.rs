@@ -108,7 +108,7 @@ fn the_processes_hold_nothing_but_what_they_need() {
     let held: BTreeSet<String> = descriptors(supervisor).into_iter().collect();
     let expected = [
         "/dev/null",
-        "/memfd:enclave-memory (deleted)",
+        "/enclave-memory (deleted)",
         "anon_inode",
         "/",
         "/state.json",
@@ -121,7 +121,7 @@ fn the_processes_hold_nothing_but_what_they_need() {
     let held: BTreeSet<String> = descriptors(machine).into_iter().collect();
     let expected = [
         "/dev/null",
-        "/memfd:enclave-memory (deleted)",
+        "/enclave-memory (deleted)",
         "anon_inode",
         "anon_inode:kvm-vcpu:0",
         "anon_inode:kvm-vcpu:1",

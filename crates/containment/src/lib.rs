@@ -117,6 +117,15 @@ impl Isolation<'_> {
     /// # Errors
     /// Names what failed though this host has it; the process must not go on.
     pub fn enter(&self) -> Result<Vec<Missing>, ContainmentError> {
+        self.enter_after(|| ()).map(|((), missing)| missing)
+    }
+
+    /// As [`Self::enter`], with something to make `last`: while the process still sees the host's files and, where the host allows it
+    /// namespaces, has the privileges in them. An ordinary user has these at no other time.
+    ///
+    /// # Errors
+    /// As [`Self::enter`].
+    pub fn enter_after<T>(&self, last: impl FnOnce() -> T) -> Result<(T, Vec<Missing>), ContainmentError> {
         // While it may: later the limit counts even for root, which is root no more.
         let _an_ordinary_user = allow_locked_memory().is_err();
         let mut missing = Vec::new();
@@ -124,12 +133,18 @@ impl Isolation<'_> {
             let why = "this host allows this user no PID namespace".to_owned();
             missing.push(Missing { measure: Measure::ProcessIds, why });
         }
-        match namespaces::isolate(self.root) {
-            Ok(()) => {}
+        let mut allowed = |step: Result<(), namespaces::Refused>| match step {
+            Ok(()) => Ok(true),
             Err(namespaces::Refused::NotAllowed(why)) => {
                 missing.push(Missing { measure: Measure::Namespaces, why });
+                Ok(false)
             }
-            Err(namespaces::Refused::Failed(error)) => return Err(error),
+            Err(namespaces::Refused::Failed(error)) => Err(error),
+        };
+        let alone = allowed(namespaces::own(self.root))?;
+        let made = last();
+        if alone {
+            allowed(namespaces::replace_root(self.root))?;
         }
         capabilities::lock()?;
         if let Some(user) = self.user {
@@ -139,7 +154,7 @@ impl Isolation<'_> {
         // Namespaces and a change of credentials may have reset it.
         forbid_tracing()?;
         missing.extend(self.deny_files()?);
-        Ok(missing)
+        Ok((made, missing))
     }
 
     fn deny_files(&self) -> Result<Option<Missing>, ContainmentError> {

@@ -42,9 +42,9 @@ impl From<ContainmentError> for Refused {
     }
 }
 
-/// Enters namespaces of its own and its root. The process may be traceable afterwards. Without privileges it takes a user namespace first, in which it has the
-/// privileges that this needs and its own user and group, and nobody else's.
-pub(crate) fn isolate(root: Root<'_>) -> Result<(), Refused> {
+/// Enters namespaces of its own. The process may be traceable afterwards. Without privileges it takes a user namespace first, in which
+/// it has the privileges that this needs and its own user and group, and nobody else's.
+pub(crate) fn own(root: Root<'_>) -> Result<(), Refused> {
     if let Root::Folder(folder) = root {
         // Before the mounts are this process's own: the working directory follows it there, a descriptor would not.
         fchdir(folder).map_err(step("enter its folder"))?;
@@ -64,6 +64,11 @@ pub(crate) fn isolate(root: Root<'_>) -> Result<(), Refused> {
         map("setgroups", "deny".to_owned())?;
         map("gid_map", format!("{group} {group} 1"))?;
     }
+    Ok(())
+}
+
+/// Makes `root` all that it sees of the host's files; to be called in namespaces of its own.
+pub(crate) fn replace_root(root: Root<'_>) -> Result<(), Refused> {
     enter(root).map_err(|errno| match errno {
         // In a chroot, or under a policy that forbids mounts. The namespaces themselves stay.
         Errno::PERM | Errno::ACCESS | Errno::INVAL => {

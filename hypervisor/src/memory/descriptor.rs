@@ -1,15 +1,23 @@
-//! The file in memory that guest memory is made of: sealed in size, never executable, overwritten before it is freed.
+//! The file in memory that guest memory is made of: of a fixed size, never executable, overwritten before it is freed.
+//!
+//! It is a memfd, sealed in size. Whether a memfd consists of transparent huge pages is one setting for the whole host, which most
+//! distributions leave off (`shmem_enabled`). Where it is off, the file lies in a file system of its own instead, mounted nowhere,
+//! for which huge pages are on. It cannot be sealed: that nobody shortens it is the virtual machine process's list of system calls.
+//! See memfd_create(2), tmpfs(5), and Documentation/admin-guide/mm/transhuge.rst in Linux.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 
 use rustix::fs::{
-    FallocateFlags, MemfdFlags, SealFlags, SeekFrom, fallocate, fcntl_add_seals, fstat, fstatfs, ftruncate,
-    memfd_create, seek,
+    AtFlags, FallocateFlags, MemfdFlags, Mode, OFlags, SealFlags, SeekFrom, fallocate, fcntl_add_seals,
+    fstat, fstatfs, ftruncate, memfd_create, openat, seek, unlinkat,
 };
 use rustix::io::Errno;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen,
+};
 
 use super::MemoryError;
 
@@ -22,24 +30,45 @@ const HUGETLBFS_MAGIC: i64 = 0x9584_58f6;
 /// Bytes overwritten by one system call.
 const OVERWRITE_CHUNK: usize = 1 << 20;
 
+/// The file's name, as /proc shows it.
+const NAME: &str = "enclave-memory";
+
+/// Whether memfds consist of transparent huge pages.
+const SHMEM_ENABLED: &str = "/sys/kernel/mm/transparent_hugepage/shmem_enabled";
+
 /// A file in memory of a fixed size.
 #[derive(Debug)]
-pub(super) struct Descriptor {
+pub struct Descriptor {
     file: File,
     bytes: u64,
     huge_page_size: Option<u64>,
 }
 
 impl Descriptor {
-    pub(super) fn create(bytes: u64, huge_page_size: Option<u64>) -> Result<Self, MemoryError> {
+    /// Makes a file of `bytes` bytes, of huge pages of `huge_page_size` bytes if given. To be called while the process may mount,
+    /// if it ever may: otherwise the host's setting decides about transparent huge pages.
+    ///
+    /// # Errors
+    /// If the size is not a multiple of the page's, or the host has no such pages.
+    pub fn create(bytes: u64, huge_page_size: Option<u64>) -> Result<Self, MemoryError> {
         let page = huge_page_size.unwrap_or(ORDINARY_PAGE);
         if bytes == 0 || !bytes.is_multiple_of(page) {
             return Err(MemoryError::Size { bytes, page });
         }
+        if huge_page_size.is_none()
+            && memfds_are_of_ordinary_pages()
+            && let Ok(file) = file_with_huge_pages(bytes)
+        {
+            return Ok(Self { file, bytes, huge_page_size });
+        }
+        Self::memfd(bytes, huge_page_size)
+    }
+
+    pub(super) fn memfd(bytes: u64, huge_page_size: Option<u64>) -> Result<Self, MemoryError> {
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING | huge_page_flags(huge_page_size)?;
-        let file = match memfd_create("enclave-memory", flags | MemfdFlags::NOEXEC_SEAL) {
+        let file = match memfd_create(NAME, flags | MemfdFlags::NOEXEC_SEAL) {
             // Linux before 6.3 does not know the flag.
-            Err(Errno::INVAL) => memfd_create("enclave-memory", flags),
+            Err(Errno::INVAL) => memfd_create(NAME, flags),
             created => created,
         }
         .map_err(|source| match huge_page_size {
@@ -128,6 +157,31 @@ impl AsFd for Descriptor {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }
+}
+
+/// Whether the host leaves transparent huge pages to each file system. (`deny` forbids them, whatever a file system says.)
+fn memfds_are_of_ordinary_pages() -> bool {
+    fs::read_to_string(SHMEM_ENABLED).is_ok_and(|choices| choices.contains("[never]"))
+}
+
+/// A file that gets transparent huge pages where they are asked for, and which nobody else can open: its name and its file
+/// system's mount are gone.
+pub(super) fn file_with_huge_pages(bytes: u64) -> rustix::io::Result<File> {
+    let context = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    let options = [("huge", "advise"), ("size", &bytes.to_string()), ("nr_inodes", "2"), ("mode", "0700")];
+    for (option, value) in options {
+        fsconfig_set_string(context.as_fd(), option, value)?;
+    }
+    fsconfig_create(context.as_fd())?;
+    let inert = MountAttrFlags::MOUNT_ATTR_NOEXEC
+        | MountAttrFlags::MOUNT_ATTR_NOSUID
+        | MountAttrFlags::MOUNT_ATTR_NODEV;
+    let mount = fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, inert)?;
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    let file = openat(&mount, NAME, flags, Mode::RUSR | Mode::WUSR)?;
+    unlinkat(&mount, NAME, AtFlags::empty())?;
+    ftruncate(&file, bytes)?;
+    Ok(file.into())
 }
 
 fn huge_page_flags(size: Option<u64>) -> Result<MemfdFlags, MemoryError> {

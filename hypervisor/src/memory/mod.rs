@@ -12,7 +12,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use thiserror::Error;
 use vm_memory::GuestMemoryMmap;
 
-use self::descriptor::Descriptor;
+pub use self::descriptor::Descriptor;
 use self::mapping::Mapping;
 pub use self::mapping::Protection;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -91,14 +91,21 @@ pub struct GuestMemory {
 }
 
 impl GuestMemory {
-    /// Allocates `bytes` of memory, on huge pages of `huge_page_size` bytes if given. Ordinary memory takes room in the
-    /// host only where it is written.
+    /// Allocates `bytes` of memory, on huge pages of `huge_page_size` bytes if given: see [`Descriptor::create`].
     ///
     /// # Errors
     /// If the size is not a multiple of the page's, or the host has not got it.
     pub fn allocate(bytes: u64, huge_page_size: Option<u64>) -> Result<Self, MemoryError> {
-        let descriptor = Descriptor::create(bytes, huge_page_size)?;
-        let regions = regions_of(bytes, descriptor.page_size())?;
+        Self::of(Descriptor::create(bytes, huge_page_size)?)
+    }
+
+    /// Maps a descriptor that nobody has written yet. Huge pages set aside are taken now, other memory takes room in the host
+    /// only where it is written.
+    ///
+    /// # Errors
+    /// If the host has not got the memory.
+    pub fn of(descriptor: Descriptor) -> Result<Self, MemoryError> {
+        let regions = regions_of(descriptor.bytes(), descriptor.page_size())?;
         let mut protection = Protection::default();
         let mappings = regions
             .iter()

@@ -58,9 +58,52 @@ fn mappings_are_aligned_for_huge_pages_and_protected() {
     assert_eq!(locked, memory.protection().locked, "{flags}");
 }
 
+/// The host's setting for memfds; the tests cannot know what it is.
+fn shmem_enabled() -> String {
+    fs::read_to_string("/sys/kernel/mm/transparent_hugepage/shmem_enabled").unwrap_or_default()
+}
+
 #[test]
-fn the_size_is_sealed() {
-    let memory = GuestMemory::allocate(2 * MIB, None).unwrap();
+fn transparent_huge_pages_are_had_though_memfds_get_none() {
+    if !shmem_enabled().contains("[never]") || !rustix::process::geteuid().is_root() {
+        println!(
+            "SKIPPED transparent_huge_pages_are_had_though_memfds_get_none: needs root, and shmem_enabled as never"
+        );
+        return;
+    }
+    let mut memory = GuestMemory::allocate(32 * MIB, None).unwrap();
+    memory.bytes_mut(0, 32 * MIB).unwrap().fill(1);
+    let address = memory.share().unwrap().get_host_address(GuestAddress(0)).unwrap().addr();
+    let listed = smaps(address);
+    assert!(listed.contains("enclave-memory (deleted)"), "{listed}");
+    let huge: u64 = listed
+        .lines()
+        .find_map(|line| line.strip_prefix("ShmemPmdMapped:")?.trim().strip_suffix(" kB")?.parse().ok())
+        .unwrap();
+    // A host without a free huge page gives small ones; it has not been seen without a single one.
+    assert!(huge >= 2048, "{listed}");
+    // Neither is it a program, nor does anything lead back to it.
+    let path = format!("/proc/self/fd/{}", memory.descriptor().as_raw_fd());
+    assert!(fs::read_link(&path).unwrap().to_str().unwrap().ends_with("/enclave-memory (deleted)"));
+    let executable = rustix::fs::statvfs(&path).unwrap().f_flag;
+    assert!(executable.contains(rustix::fs::StatVfsMountFlags::NOEXEC), "{executable:?}");
+}
+
+#[test]
+fn a_file_with_huge_pages_has_the_size_asked_for_and_is_empty() {
+    let Ok(file) = descriptor::file_with_huge_pages(3 * MIB) else {
+        assert!(!rustix::process::geteuid().is_root(), "root may mount");
+        println!("SKIPPED a_file_with_huge_pages_has_the_size_asked_for_and_is_empty: needs root");
+        return;
+    };
+    let metadata = file.metadata().unwrap();
+    assert_eq!((metadata.len(), metadata.blocks(), metadata.nlink()), (3 * MIB, 0, 0));
+    assert_eq!(metadata.mode() & 0o777, 0o600);
+}
+
+#[test]
+fn the_size_of_a_memfd_is_sealed() {
+    let memory = GuestMemory::of(Descriptor::memfd(2 * MIB, None).unwrap()).unwrap();
     let seals = fcntl_get_seals(memory.descriptor()).unwrap();
     assert!(seals.contains(SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL), "{seals:?}");
     assert!(ftruncate(memory.descriptor(), 0).is_err());

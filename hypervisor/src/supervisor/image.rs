@@ -13,9 +13,7 @@ use rustix::event::EventfdFlags;
 use crate::exit_reason::ExitReason;
 use crate::launch::LaunchSpec;
 use crate::loading::{self, LoadOptions, LoadedImage, LoadingError};
-use crate::memory::{GuestMemory, MemoryError};
-
-const MIB: u64 = 1 << 20;
+use crate::memory::{Descriptor, GuestMemory, MemoryError};
 
 /// Progress is told at most this often.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(50);
@@ -84,7 +82,7 @@ impl Shared {
 
 impl Loader {
     /// Starts to load.
-    pub(super) fn start(spec: &LaunchSpec, image: File) -> io::Result<Self> {
+    pub(super) fn start(spec: &LaunchSpec, image: File, memory: Descriptor) -> io::Result<Self> {
         let total = image.metadata()?.len();
         let shared = Arc::new(Shared {
             wake: rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
@@ -94,7 +92,7 @@ impl Loader {
         });
         let (spec, theirs) = (Order::of(spec), Arc::clone(&shared));
         let thread = std::thread::Builder::new().name("load-image".to_owned()).spawn(move || {
-            let loaded = spec.load(image, total, &theirs);
+            let loaded = spec.load(image, total, memory, &theirs);
             theirs.finished.store(true, Ordering::Release);
             theirs.tell();
             loaded
@@ -135,8 +133,6 @@ impl AsFd for Loader {
 
 /// What the thread needs of the request.
 struct Order {
-    memory_mib: u64,
-    huge_page_size: Option<u64>,
     vcpus: u32,
     required_certificate: Option<Vec<u8>>,
 }
@@ -144,20 +140,19 @@ struct Order {
 impl Order {
     fn of(spec: &LaunchSpec) -> Self {
         Self {
-            memory_mib: spec.memory_mib,
-            huge_page_size: spec.huge_page_size,
             vcpus: u32::try_from(spec.cpus.len()).unwrap_or(u32::MAX),
             required_certificate: spec.required_certificate.as_ref().map(|der| der.to_vec()),
         }
     }
 
-    fn load(&self, image: File, total: u64, shared: &Shared) -> Result<ImageInMemory, LoadFailure> {
-        let bytes = self.memory_mib.checked_mul(MIB).ok_or_else(|| LoadFailure {
-            reason: ExitReason::StartFailed,
-            message: format!("{} MiB of memory are more than can be counted", self.memory_mib),
-        })?;
-        let mut memory =
-            GuestMemory::allocate(bytes, self.huge_page_size).map_err(|error| refusal(&error.into()))?;
+    fn load(
+        &self,
+        image: File,
+        total: u64,
+        memory: Descriptor,
+        shared: &Shared,
+    ) -> Result<ImageInMemory, LoadFailure> {
+        let mut memory = GuestMemory::of(memory).map_err(|error| refusal(&error.into()))?;
         let source = Source { image, shared };
         let options = LoadOptions {
             vcpus: self.vcpus,

@@ -10,6 +10,7 @@ use zeroize::Zeroize;
 use crate::description::{PhaseTiming, State};
 use crate::exit_reason::ExitReason;
 use crate::launch::{ContainmentMode, LaunchEvent, LaunchSpec};
+use crate::memory::Descriptor;
 use crate::messages::{FromSecurityModule, FromVm, MachineSpec, ToSecurityModule, ToVm};
 use crate::state::Record;
 use crate::supervisor::budget::Budget;
@@ -104,6 +105,7 @@ impl Supervisor {
         spec: LaunchSpec,
         place: Place,
         image: File,
+        memory: Descriptor,
         starter: OwnedFd,
         signals: OwnedFd,
     ) -> Result<Self, SupervisorError> {
@@ -113,7 +115,7 @@ impl Supervisor {
         poller.add(&starter, Source::Starter, Interest::READ)?;
         poller.add(&place.control, Source::Control, Interest::READ)?;
         poller.add(&place.sockets, Source::Vsock, Interest::END)?;
-        let loader = Loader::start(&spec, image)?;
+        let loader = Loader::start(&spec, image, memory)?;
         poller.add(&loader, Source::Loader, Interest::READ)?;
         Ok(Self {
             start_wanted: spec.start,

@@ -72,11 +72,13 @@ pub fn run(starter: OwnedFd, spawner: &dyn ChildSpawner) -> Result<(), Superviso
     let spec = request.message;
     let placed = setup::claim(&spec).and_then(|claims| {
         let children = children::Children::start(spawner, spec.containment, claims.users());
-        Ok((claims.settle(&spec)?, children))
+        let (place, memory) = claims.settle(&spec)?;
+        Ok((place, memory, children))
     });
     match placed {
-        Ok((place, children)) => {
-            lifecycle::Supervisor::new(spec, place, image, starter.into_socket(), signals)?.run(children)
+        Ok((place, memory, children)) => {
+            let starter = starter.into_socket();
+            lifecycle::Supervisor::new(spec, place, image, memory, starter, signals)?.run(children)
         }
         Err(error) => {
             let failure = LaunchFailure {

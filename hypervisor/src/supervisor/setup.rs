@@ -12,6 +12,7 @@ use thiserror::Error;
 
 use crate::description::{AttestedPcrs, ContainmentLevel, Description, Flags, State};
 use crate::launch::{ContainmentMode, LaunchSpec, PROTOCOL_VERSION};
+use crate::memory::{Descriptor, MemoryError};
 use crate::run_dir::{EnclaveFolder, LOG_FILE, RootLock, RunDirError, RunRoot};
 use crate::state::{Record, StateError, StateLock};
 use crate::supervisor::cid::{CidClaim, CidError};
@@ -46,6 +47,10 @@ pub(super) enum SetupError {
     Cpus(Vec<u32>),
     #[error("an enclave needs memory: give --memory in MiB")]
     NoMemory,
+    #[error("{0} MiB of memory are more than can be counted")]
+    TooMuchMemory(u64),
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
     #[error("the enclave's identity does not hold together: {0}")]
     Identity(#[from] IdentityError),
     #[error("the EnclaveID {0:?} is not that of the security module's identity")]
@@ -149,15 +154,19 @@ impl Claims {
         self.users.as_ref()
     }
 
-    /// Gives up everything but the folder, and settles in it. The children have been started.
-    pub(super) fn settle(mut self, spec: &LaunchSpec) -> Result<Place, SetupError> {
+    /// Gives up everything but the folder, and settles in it. The children have been started. The guest's memory is made on the way.
+    pub(super) fn settle(mut self, spec: &LaunchSpec) -> Result<(Place, Descriptor), SetupError> {
         let owner = Owner::current();
         rustix::process::fchdir(&self.folder).map_err(io::Error::from)?;
-        if spec.containment != ContainmentMode::Off {
+        let memory = if spec.containment == ContainmentMode::Off {
+            memory_of(spec)?
+        } else {
             let user = self.users.as_ref().map(UserClaim::supervisor);
             let isolation = Isolation { root: Root::Folder(self.folder.as_fd()), user };
-            self.missing.extend(isolation.enter()?);
-        }
+            let (memory, missing) = isolation.enter_after(|| memory_of(spec))?;
+            self.missing.extend(missing);
+            memory?
+        };
         // The first handle leads out of the new root.
         let folder = EnclaveFolder::here(self.folder.path().to_owned())?;
         let description = self.describe(spec);
@@ -168,7 +177,9 @@ impl Claims {
         calls.as_ref().map(SystemCalls::enforce).transpose()?;
         // Last: with its state an enclave is listed, and can be talked to.
         let state = StateLock::create(folder.as_fd(), &Record::new(description.clone(), None))?;
-        Ok(Place { folder, state, cid: self.cid, description, log, control, sockets, _users: self.users })
+        let place =
+            Place { folder, state, cid: self.cid, description, log, control, sockets, _users: self.users };
+        Ok((place, memory))
     }
 
     fn describe(&self, spec: &LaunchSpec) -> Description {
@@ -201,6 +212,12 @@ impl Claims {
         description.lacks("supervisor", self.missing.iter().map(ToString::to_string));
         description
     }
+}
+
+/// The guest's memory: nobody has it yet, and nothing is in it.
+fn memory_of(spec: &LaunchSpec) -> Result<Descriptor, SetupError> {
+    let bytes = spec.memory_mib.checked_mul(1 << 20).ok_or(SetupError::TooMuchMemory(spec.memory_mib))?;
+    Ok(Descriptor::create(bytes, spec.huge_page_size)?)
 }
 
 /// What the enclave's documents will say of PCR 0 to 4 and 8.

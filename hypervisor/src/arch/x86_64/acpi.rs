@@ -16,7 +16,7 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 use super::boot::{BootError, to_u64};
 use super::layout::{
     ACPI_RESET, ACPI_RESET_VALUE, ACPI_S5_SLEEP_TYPE, ACPI_SLEEP_CONTROL, ACPI_SLEEP_STATUS, ACPI_TABLES,
-    COM1, COM1_INTERRUPT, COM1_PORTS, HIGH_MEMORY, IO_APIC, LOCAL_APIC, MAX_VCPUS, VIRTIO_MMIO_DEVICES,
+    COM1, COM1_INTERRUPT, COM1_PORTS, IO_APIC, LOCAL_APIC, MAX_VCPUS, MP_TABLE, VIRTIO_MMIO_DEVICES,
     VIRTIO_MMIO_SIZE, virtio_mmio_address, virtio_mmio_interrupt,
 };
 
@@ -57,7 +57,7 @@ fn build(vcpus: u32) -> Result<Vec<u8>, BootError> {
     for (place, byte) in tables.bytes.iter_mut().zip(rsdp) {
         *place = byte;
     }
-    if to_u64(tables.bytes.len()) > HIGH_MEMORY - ACPI_TABLES {
+    if to_u64(tables.bytes.len()) > u64::from(MP_TABLE) - ACPI_TABLES {
         return Err(BootError::VcpuCount(vcpus));
     }
     Ok(tables.bytes)

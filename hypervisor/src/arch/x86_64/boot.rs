@@ -13,7 +13,7 @@ use super::layout::{
     ADDRESS_SPACE_END, COMMAND_LINE, COMMAND_LINE_SPACE, HIGH_MEMORY, MAX_VCPUS, PVH_START_INFO, ZERO_PAGE,
 };
 use super::memory_map::ranges_of;
-use super::{acpi, descriptor_tables, pvh, zero_page};
+use super::{acpi, descriptor_tables, mp_table, pvh, zero_page};
 
 pub use super::memory_map::{RamRange, ram_ranges};
 pub use crate::messages::EntryPoint;
@@ -195,6 +195,7 @@ impl Kernel {
         // Fresh memory is zero: so is what terminates the command line.
         memory.write_slice(command_line, GuestAddress(COMMAND_LINE))?;
         acpi::write(memory, vcpus)?;
+        mp_table::write(memory, vcpus)?;
         match &self.format {
             Format::BzImage(kernel) => {
                 memory.write_slice(kernel.body(&self.bytes)?, GuestAddress(kernel.load_address()))?;

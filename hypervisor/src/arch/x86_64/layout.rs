@@ -6,7 +6,8 @@
 //! 0x0000_7000            zero page (struct boot_params)
 //! 0x0000_9000..0xF000    page tables: the first 4 GiB, identity-mapped
 //! 0x0002_0000..0x3_0000  kernel command line
-//! 0x000E_0000..0x10_0000 ACPI tables, RSDP first: the area where kernels look for it by themselves
+//! 0x000E_0000..0xF_0000  ACPI tables, RSDP first: the area where kernels look for it by themselves
+//! 0x000F_0000..0x10_0000 MP table, where kernels look for it by themselves
 //! 0x0010_0000..          kernel, ramdisks, free memory
 //! 0xC000_0000..4 GiB     no memory: devices and interrupt controllers
 //! 0x1_0000_0000..        the rest of the memory
@@ -34,7 +35,10 @@ pub const VIDEO_HOLE: u64 = 0xA_0000;
 /// ACPI tables. The RSDP is at this address: kernels that predate `acpi_rsdp_addr` find it by searching from here
 /// (ACPI 6.5 section 5.2.5.1).
 pub const ACPI_TABLES: u64 = 0xE_0000;
-/// End of the area for ACPI tables, and where memory for kernels begins.
+/// MP table, and the end of the area for ACPI tables: the last of the places where kernels search for it (MP specification 1.4
+/// chapter 4), and the first 16 bytes of it.
+pub const MP_TABLE: u32 = 0xF_0000;
+/// Where memory for kernels begins.
 pub const HIGH_MEMORY: u64 = 0x10_0000;
 
 /// First address without memory.

@@ -12,6 +12,7 @@ mod descriptor_tables;
 mod elf;
 pub mod layout;
 pub mod memory_map;
+mod mp_table;
 pub mod msrs;
 pub mod platform;
 pub mod ports;
