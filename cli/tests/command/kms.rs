@@ -55,8 +55,8 @@ impl Service {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    /// Reads the log until a line says this.
-    fn says(&mut self, words: &str) {
+    /// Reads the log until a line says this, and returns that line.
+    fn says(&mut self, words: &str) -> String {
         let mut line = String::new();
         while !line.contains(words) {
             line.clear();
@@ -66,6 +66,7 @@ impl Service {
                 "the service ended without saying {words:?}"
             );
         }
+        line
     }
 
     /// Ends it by SIGTERM and returns its exit status.
@@ -168,6 +169,41 @@ fn a_new_principal_is_known_after_sighup_and_may_what_its_policy_says() {
     service.says("read the principals again: 2");
     assert!(curl(&user, &key, &url, &[], "ListKeys").ends_with("200"));
     assert!(curl(&user, &key, &url, &[], "CreateKey").contains("AccessDeniedException"));
+}
+
+#[test]
+fn a_denial_is_one_line_on_standard_error_and_lists_its_statements_in_the_log() {
+    let user = User::new();
+    made(&user, "");
+    // A condition on what no request here has, so that there is something to say of the statement.
+    let policy = user.file(
+        "policy.json",
+        r#"{"Version":"2012-10-17","Statement":[{"Sid":"Other","Effect":"Allow","Action":"kms:Encrypt","Resource":"*"},
+            {"Sid":"Late","Effect":"Allow","Action":"kms:ListKeys","Resource":"*",
+             "Condition":{"DateLessThan":{"aws:CurrentTime":"2020-01-01"}}}]}"#,
+    );
+    let added = user.run(&["kms", "principal", "add", "application", "--policy", &policy, "-o", "json"]);
+    let key = Key(added.succeeded().json());
+    let mut service = Service::start(&user);
+    let url = format!("https://{}/", service.address(0));
+    assert!(curl(&user, &key, &url, &[], "ListKeys").contains("AccessDeniedException"));
+    let line = service.says("denied");
+    for words in [
+        r#"denied: no statement allows it; identity policy, Statement[1] "Late": Condition DateLessThan"#,
+        r#"principal="arn:aws:iam::000000000000:user/application""#,
+        r#"action="kms:ListKeys""#,
+        r#"request_id=""#,
+        r#"source="tcp 127.0.0.1:"#,
+    ] {
+        assert!(line.contains(words), "{words} is not in {line}");
+    }
+    service.signal(Signal::TERM);
+    let mut rest = String::new();
+    service.log.read_to_string(&mut rest).unwrap();
+    assert_eq!(rest.lines().count(), 1, "the denial has more lines: {rest}");
+    assert!(rest.contains("ending"), "{rest}");
+    let log = std::fs::read_to_string(user.path("state/kms/audit.log")).unwrap();
+    assert!(log.contains("Statement[0]") && log.contains("Statement[1]"), "{log}");
 }
 
 #[test]

@@ -160,14 +160,7 @@ impl Call<'_> {
             Err(error) => {
                 let reason = format!("attestation document refused: {error}");
                 self.record(question, false, &reason)?;
-                tracing::warn!(
-                    principal = self.caller.principal.arn,
-                    action = question.action,
-                    resource = question.resource,
-                    request_id = self.caller.request_id,
-                    source = self.caller.source,
-                    "denied: {reason}"
-                );
+                self.tell_denied(question, &reason);
                 Err(invalid(
                     "the attestation document in Recipient is not valid; the log of the service says why",
                 ))
@@ -187,15 +180,7 @@ impl Call<'_> {
             return self.record(question, true, decision.reason());
         }
         self.record(question, false, &decision.to_string())?;
-        tracing::warn!(
-            principal = principal.arn,
-            action = question.action,
-            resource = question.resource,
-            request_id = self.caller.request_id,
-            source = self.caller.source,
-            enclave = question.recipient.map(Recipient::module_id),
-            "{decision}"
-        );
+        self.tell_denied(question, decision.reason());
         Err(KmsError::new(
             ErrorKind::AccessDenied,
             format!(
@@ -205,12 +190,26 @@ impl Call<'_> {
         ))
     }
 
+    /// One line for the operator's eyes; what each statement had to do with it is in the log of decisions.
+    fn tell_denied(&self, question: &Question<'_>, reason: &str) {
+        tracing::warn!(
+            principal = self.caller.principal.arn,
+            action = question.action,
+            resource = question.resource,
+            request_id = self.caller.request_id,
+            source = self.caller.source,
+            enclave = question.recipient.map(Recipient::module_id),
+            "denied: {reason}"
+        );
+    }
+
     /// Refuses a policy under which the caller could not change it again, as AWS does.
     pub(super) fn check_lockout(&self, policy: &Policy, question: &Question<'_>) -> Result<(), KmsError> {
         policy::check_lockout(policy, &self.policy_request(question)).map_err(|decision| {
             tracing::warn!(
                 principal = self.caller.principal.arn,
-                "policy refused, it locks its author out: {decision}"
+                "policy refused, it locks its author out: {}",
+                decision.reason()
             );
             KmsError::new(
                 ErrorKind::MalformedPolicyDocument,

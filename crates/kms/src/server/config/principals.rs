@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use super::{ConfigError, file};
 use crate::key::RandomnessError;
-use crate::policy::IdentityPolicy;
+use crate::policy::{IdentityPolicy, MAX_IDENTITY_POLICY_BYTES};
 use crate::principal::Principal;
 use crate::server::Principals;
 use crate::store::FileError;
@@ -21,8 +21,6 @@ const FOLDER: &str = "principals";
 const MIN_SECRET_LEN: usize = 20;
 /// Longest secret or session token.
 const MAX_SECRET_LEN: usize = 4096;
-/// Longest identity policy: AWS's inline policies have 10240 characters at most (IAM user guide, "IAM and AWS STS quotas").
-const MAX_POLICY_LEN: usize = 10_240;
 /// Lengths of an access key id (IAM API reference, data type `AccessKey`).
 const ACCESS_KEY_ID_LEN: core::ops::RangeInclusive<usize> = 16..=128;
 /// Longest name of a principal (IAM user guide, "IAM and AWS STS quotas").
@@ -134,7 +132,7 @@ fn read_text(path: &Path, file: &Path, key: &str) -> Result<Zeroizing<String>, C
 }
 
 fn read_policy(path: &Path, file: &Path, key: &str) -> Result<IdentityPolicy, ConfigError> {
-    let bytes = private_file::read(file, MAX_POLICY_LEN)?;
+    let bytes = private_file::read(file, MAX_IDENTITY_POLICY_BYTES)?;
     let text = core::str::from_utf8(&bytes).unwrap_or_default();
     parse_policy(path, file, key, text)
 }
