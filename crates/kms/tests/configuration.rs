@@ -112,12 +112,37 @@ fn a_service_is_not_made_over_another() {
 }
 
 #[test]
-fn what_an_interrupted_init_left_is_replaced() {
+fn what_an_interrupted_init_or_somebody_else_left_beside_it_is_neither_an_obstacle_nor_touched() {
     let temporary = tempfile::tempdir().unwrap();
-    std::fs::create_dir(temporary.path().join("kms.new")).unwrap();
-    std::fs::write(temporary.path().join("kms.new/master.key"), "half").unwrap();
+    let beside = ["kms.new", ".kms-AAAAAA.new"].map(|name| temporary.path().join(name).join("file"));
+    for file in &beside {
+        std::fs::create_dir(file.parent().unwrap()).unwrap();
+        std::fs::write(file, "mine").unwrap();
+    }
     make(&temporary.path().join("kms"), &wishes(), SystemTime::now()).unwrap();
-    assert!(!temporary.path().join("kms.new").exists());
+    for file in &beside {
+        assert_eq!(std::fs::read_to_string(file).unwrap(), "mine");
+    }
+    assert_eq!(std::fs::read_dir(temporary.path()).unwrap().count(), 3);
+}
+
+#[test]
+fn of_services_that_are_made_in_one_place_at_once_one_is_and_it_is_whole() {
+    let temporary = tempfile::tempdir().unwrap();
+    let folder = temporary.path().join("kms");
+    let made: Vec<_> = std::thread::scope(|scope| {
+        let all: Vec<_> =
+            (0..4).map(|_| scope.spawn(|| make(&folder, &wishes(), SystemTime::now()))).collect();
+        all.into_iter().map(|one| one.join().unwrap()).collect()
+    });
+    let administrators: Vec<_> = made.iter().flatten().collect();
+    assert_eq!(administrators.len(), 1, "{made:?}");
+    for error in made.iter().filter_map(|made| made.as_ref().err()) {
+        assert!(error.to_string().contains("is there already"), "{error}");
+    }
+    let secret = std::fs::read_to_string(folder.join("principals/administrator.secret")).unwrap();
+    assert_eq!(secret.trim_end(), *administrators[0].secret);
+    assert_eq!(std::fs::read_dir(temporary.path()).unwrap().count(), 1);
 }
 
 #[test]
@@ -313,6 +338,41 @@ fn a_principal_that_was_added_is_there_and_the_others_stay() {
     assert!(added.access_key_id.starts_with("AKIA"));
     add_principal(&made.folder(), "other", None).unwrap();
     assert_eq!(made.load().principals.count(), 3);
+}
+
+#[test]
+fn what_an_interrupted_addition_left_blocks_none_and_is_not_overwritten() {
+    let policy =
+        r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"kms:Decrypt","Resource":"*"}]}"#;
+    for left in ["application.secret", "application.json"] {
+        let made = Made::new();
+        let file = made.path("principals").join(left);
+        // Another entry may name it, or its owner mean to: it is not ours to replace.
+        std::fs::write(&file, "left").unwrap();
+        std::fs::write(made.path("kms.toml.new"), "left").unwrap();
+        let added = add_principal(&made.folder(), "application", Some(policy)).unwrap();
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "left");
+        assert_eq!(std::fs::read_to_string(made.path("kms.toml.new")).unwrap(), "left");
+        assert_eq!(made.load().principals.count(), 2);
+        let secret = made.path(&format!("principals/application.{}.secret", added.access_key_id));
+        assert_eq!(std::fs::read_to_string(&secret).unwrap(), format!("{}\n", *added.secret));
+        assert_eq!(std::fs::metadata(&secret).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+}
+
+#[test]
+fn an_addition_that_fails_leaves_nothing() {
+    let made = Made::new();
+    let names = |folder: &str| std::fs::read_dir(made.path(folder)).unwrap().count();
+    let before = (names("."), names("principals"));
+    // Where the secret belongs nothing can be made.
+    std::fs::rename(made.path("principals"), made.path("elsewhere")).unwrap();
+    std::fs::write(made.path("principals"), "").unwrap();
+    made.change("\"principals/", "\"elsewhere/").change("\"principals/", "\"elsewhere/");
+    let text = std::fs::read_to_string(made.path("kms.toml")).unwrap();
+    add_principal(&made.folder(), "application", None).unwrap_err();
+    assert_eq!(std::fs::read_to_string(made.path("kms.toml")).unwrap(), text);
+    assert_eq!((names(".") - 1, names("elsewhere")), before);
 }
 
 #[test]
