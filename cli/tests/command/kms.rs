@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::support::{Ran, User, mode, set_mode};
 
@@ -256,6 +256,42 @@ fn one_folder_is_served_once() {
     made(&user, "");
     let _service = Service::start(&user);
     user.run(&["kms", "serve"]).failed(&["in use by another process"]);
+}
+
+#[test]
+fn a_log_goes_on_in_a_new_file_while_the_service_is_stopped() {
+    let user = User::new();
+    let key = made(&user, "");
+    let folder = user.path("state/kms");
+    let (log, old) = (folder.join("audit.log"), folder.join("audit.log.000000000001"));
+    let (log, old) = (log.to_str().unwrap(), old.to_str().unwrap());
+    let list_keys_in_a_run = |times: usize| {
+        let service = Service::start(&user);
+        let url = format!("https://{}/", service.address(0));
+        for _ in 0..times {
+            assert!(curl(&user, &key, &url, &[], "ListKeys").ends_with("200"));
+        }
+        user.run(&["kms", "log", "rotate"]).failed(&["in use by another process", "stop that service first"]);
+        assert_eq!(service.end(), Some(0));
+    };
+    list_keys_in_a_run(2);
+    let head = user.run(&["kms", "log", "verify", "-o", "json"]).succeeded().json()["Head"].clone();
+    let said = user.run(&["kms", "log", "rotate", "-o", "json"]).succeeded().json();
+    let expected = json!({"Log": log, "Archive": old, "Entries": 2, "Head": head});
+    assert_eq!(said, expected);
+
+    list_keys_in_a_run(3);
+    let whole = user.run(&["kms", "log", "verify", old, log, "-o", "json"]).succeeded().json();
+    assert_eq!((&whole["Entries"], whole.get("Continues")), (&json!(6), None));
+    let alone = user.run(&["kms", "log", "verify", "-o", "json"]).succeeded().json();
+    assert_eq!((&alone["Entries"], &alone["Continues"]), (&json!(4), &head));
+    let told = user.run(&["kms", "log", "verify"]).succeeded().stdout;
+    assert!(told.contains(head.as_str().unwrap()), "{told}");
+    user.run(&["kms", "log", "verify", log, old]).failed(&[old, "the oldest first"]);
+    // A kept head of the old file is in the new one, too; one that never was is in neither.
+    user.run(&["kms", "log", "verify", "--head", head.as_str().unwrap()]).succeeded();
+    let wrong = format!("2:{}", "0".repeat(64));
+    user.run(&["kms", "log", "verify", old, log, "--head", &wrong]).failed(&["entry 2 is not in the log"]);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use core::fmt::Display;
 use std::time::SystemTime;
 
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::name::{AliasName, KeyName};
@@ -59,6 +60,10 @@ pub(super) struct Question<'a> {
     recipient: Option<&'a Recipient>,
     /// What is asked for makes or ends a key, or changes who may use it.
     lasting: bool,
+    /// The ARN of the key that is made if it is allowed.
+    new_key: Option<&'a str>,
+    /// The policy that is put if it is allowed.
+    new_policy: Option<&'a str>,
 }
 
 impl<'a> Question<'a> {
@@ -78,6 +83,8 @@ impl<'a> Question<'a> {
             context: const { &Context::EMPTY },
             recipient: None,
             lasting: false,
+            new_key: None,
+            new_policy: None,
         }
     }
 
@@ -92,6 +99,16 @@ impl<'a> Question<'a> {
     /// The decision is on the disk before anything is done, as what is done will be.
     pub(super) fn lasting(self) -> Self {
         Self { lasting: true, ..self }
+    }
+
+    /// The log names the key that is made.
+    pub(super) fn making(self, new_key: &'a str) -> Self {
+        Self { new_key: Some(new_key), ..self }
+    }
+
+    /// The log says which policy is put, if one is.
+    pub(super) fn putting(self, new_policy: Option<&'a str>) -> Self {
+        Self { new_policy, ..self }
     }
 
     pub(super) fn with_spec(self, spec: KeySpec, usage: KeyUsage) -> Self {
@@ -241,11 +258,15 @@ impl Call<'_> {
         allowed: bool,
         reason: &str,
     ) -> Result<(), KmsError> {
+        // What was denied is neither made nor put.
+        let new_key = question.new_key.filter(|_| allowed);
+        let new_policy = question.new_policy.filter(|_| allowed);
         let entry = Entry {
             time: self.now,
             principal: &self.caller.principal.arn,
             operation: question.action,
-            key: Some(question.resource).filter(|resource| *resource != "*"),
+            key: new_key.or(Some(question.resource).filter(|resource| *resource != "*")),
+            policy_sha256: new_policy.map(|text| Sha256::digest(text).into()),
             allowed,
             reason,
             request_id: self.caller.request_id,

@@ -163,6 +163,28 @@ pub(crate) fn rename_new(from: &Path, to: &Path) -> Result<(), FileError> {
     sync_folder(to)
 }
 
+/// Gives a file a second name, which nothing may have yet, on the disk too.
+///
+/// # Errors
+/// If that fails.
+pub(crate) fn link(path: &Path, second: &Path) -> Result<(), FileError> {
+    std::fs::hard_link(path, second).map_err(|error| FileError::io("keep as", second, error))?;
+    sync_folder(second)
+}
+
+/// Whether an open file is the one of that name, itself and not through a symbolic link.
+///
+/// # Errors
+/// If the system does not say.
+pub(crate) fn is_at(file: &File, path: &Path) -> Result<bool, FileError> {
+    let open = rustix::fs::fstat(file).map_err(|errno| FileError::io("look at", path, errno))?;
+    match rustix::fs::lstat(path) {
+        Ok(named) => Ok((named.st_dev, named.st_ino) == (open.st_dev, open.st_ino)),
+        Err(Errno::NOENT) => Ok(false),
+        Err(errno) => Err(FileError::io("look at", path, errno)),
+    }
+}
+
 /// Removes what may be of that name.
 ///
 /// # Errors
