@@ -218,6 +218,33 @@ fn a_configuration_that_is_broken_at_sighup_changes_nothing() {
 }
 
 #[test]
+fn what_sighup_cannot_change_is_named_in_one_line() {
+    let user = User::new();
+    let key = made(&user, "");
+    let mut service = Service::start(&user);
+    let path = user.path("state/kms/kms.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let changed = text.replace("\"local-1\"", "\"local-2\"").replace("\"audit.log\"", "\"other.log\"");
+    std::fs::write(&path, changed).unwrap();
+    service.signal(Signal::HUP);
+    let line = service.says("kms.toml");
+    assert!(
+        line.contains("WARN") && line.ends_with("at the next start alone: region, audit_log\n"),
+        "{line}"
+    );
+    let url = format!("https://{}/", service.address(0));
+    assert!(curl(&user, &key, &url, &[], "ListKeys").ends_with("200"), "the region is that of the start");
+    // Nothing is said of a file that is again as it was.
+    std::fs::write(&path, text).unwrap();
+    service.signal(Signal::HUP);
+    service.says("read the principals again");
+    service.signal(Signal::TERM);
+    let mut rest = String::new();
+    service.log.read_to_string(&mut rest).unwrap();
+    assert!(rest.lines().count() == 1 && rest.contains("ending"), "{rest}");
+}
+
+#[test]
 fn roots_are_read_again_at_sighup_and_what_is_no_root_changes_nothing() {
     let user = User::new();
     let key = made(&user, "");

@@ -387,3 +387,35 @@ fn a_name_that_is_taken_or_none_adds_nothing() {
     assert_eq!(std::fs::read(made.path("kms.toml")).unwrap(), before);
     assert!(!made.path("principals/application.secret").exists());
 }
+
+#[test]
+fn a_setting_that_a_running_service_keeps_is_named_when_it_is_changed_and_no_other_is() {
+    let principal = "arn:aws:iam::123456789012:user";
+    for (from, to, changed) in [
+        ("region = \"local-1\"", "region = \"local-2\"", &["region"][..]),
+        ("database = \"keys.db\"", "database = \"other.db\"", &["database"]),
+        ("\"audit.log\"", "\"other.log\"", &["audit_log"]),
+        ("\"master.key\"", "\"other.key\"", &["master_key"]),
+        ("certificate = \"server.pem\"", "certificate = \"other.pem\"", &["tls"]),
+        ("127.0.0.1:8443", "127.0.0.1:8444", &["listener"]),
+        ("[[listener]]", "[limits]\nrequests = 9\n[[listener]]", &["limits"]),
+        ("[[listener]]\n", "[[listener]]\nunix = \"a\"\n[[listener]]\n", &["listener"]),
+        // What is said is what was the case before.
+        ("[[listener]]", "[limits]\nrequests = 8\n[[listener]]", &[]),
+        ("[\"own\"]", "[\"other.pem\"]", &[]),
+        ("seconds = 300", "seconds = 301", &[]),
+        ("\"ber\"", "\"der\"", &[]),
+        (&format!("{principal}/administrator"), &format!("{principal}/other"), &[]),
+    ] {
+        let made = Made::new();
+        let started = made.load().until_restart();
+        assert_eq!(started.changed(&made.load().until_restart()), <[&str; 0]>::default());
+        assert_eq!(started.changed(&made.change(from, to).load().until_restart()), changed, "{to}");
+    }
+    // Principals are of the account: both change.
+    let made = Made::new();
+    let started = made.load().until_restart();
+    made.change("\"123456789012\"", "\"210987654321\"").change("iam::123456789012", "iam::210987654321");
+    made.change("region = \"local-1\"", "region = \"local-2\"");
+    assert_eq!(started.changed(&made.load().until_restart()), ["region", "account"]);
+}
