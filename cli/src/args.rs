@@ -24,7 +24,8 @@ pub(crate) use self::image::{
 };
 pub(crate) use self::kms::{
     EnclavePort, KMS_PORT, KmsBackupArgs, KmsCommand, KmsFolderArgs, KmsInitArgs, KmsLogCommand,
-    KmsLogVerifyArgs, KmsPrincipalAddArgs, KmsPrincipalCommand, KmsRotateArgs, KmsServeArgs, MasterKeyArgs,
+    KmsLogRotateArgs, KmsLogVerifyArgs, KmsPrincipalAddArgs, KmsPrincipalCommand, KmsRotateArgs,
+    KmsServeArgs, MasterKeyArgs,
 };
 pub(crate) use self::kms_policy::{KmsExplainArgs, KmsLintArgs};
 pub(crate) use self::lifecycle::{

@@ -7,7 +7,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-pub(crate) use self::keeping::{KmsBackupArgs, KmsLogCommand, KmsLogVerifyArgs, KmsRotateArgs};
+pub(crate) use self::keeping::{
+    KmsBackupArgs, KmsLogCommand, KmsLogRotateArgs, KmsLogVerifyArgs, KmsRotateArgs,
+};
 use super::{KmsExplainArgs, KmsLintArgs, OutputArgs};
 
 /// `enclave kms`.

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::support::{Ran, User, mode, set_mode};
 
@@ -55,8 +55,8 @@ impl Service {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    /// Reads the log until a line says this.
-    fn says(&mut self, words: &str) {
+    /// Reads the log until a line says this, and returns that line.
+    fn says(&mut self, words: &str) -> String {
         let mut line = String::new();
         while !line.contains(words) {
             line.clear();
@@ -66,6 +66,7 @@ impl Service {
                 "the service ended without saying {words:?}"
             );
         }
+        line
     }
 
     /// Ends it by SIGTERM and returns its exit status.
@@ -171,6 +172,41 @@ fn a_new_principal_is_known_after_sighup_and_may_what_its_policy_says() {
 }
 
 #[test]
+fn a_denial_is_one_line_on_standard_error_and_lists_its_statements_in_the_log() {
+    let user = User::new();
+    made(&user, "");
+    // A condition on what no request here has, so that there is something to say of the statement.
+    let policy = user.file(
+        "policy.json",
+        r#"{"Version":"2012-10-17","Statement":[{"Sid":"Other","Effect":"Allow","Action":"kms:Encrypt","Resource":"*"},
+            {"Sid":"Late","Effect":"Allow","Action":"kms:ListKeys","Resource":"*",
+             "Condition":{"DateLessThan":{"aws:CurrentTime":"2020-01-01"}}}]}"#,
+    );
+    let added = user.run(&["kms", "principal", "add", "application", "--policy", &policy, "-o", "json"]);
+    let key = Key(added.succeeded().json());
+    let mut service = Service::start(&user);
+    let url = format!("https://{}/", service.address(0));
+    assert!(curl(&user, &key, &url, &[], "ListKeys").contains("AccessDeniedException"));
+    let line = service.says("denied");
+    for words in [
+        r#"denied: no statement allows it; identity policy, Statement[1] "Late": Condition DateLessThan"#,
+        r#"principal="arn:aws:iam::000000000000:user/application""#,
+        r#"action="kms:ListKeys""#,
+        r#"request_id=""#,
+        r#"source="tcp 127.0.0.1:"#,
+    ] {
+        assert!(line.contains(words), "{words} is not in {line}");
+    }
+    service.signal(Signal::TERM);
+    let mut rest = String::new();
+    service.log.read_to_string(&mut rest).unwrap();
+    assert_eq!(rest.lines().count(), 1, "the denial has more lines: {rest}");
+    assert!(rest.contains("ending"), "{rest}");
+    let log = std::fs::read_to_string(user.path("state/kms/audit.log")).unwrap();
+    assert!(log.contains("Statement[0]") && log.contains("Statement[1]"), "{log}");
+}
+
+#[test]
 fn a_configuration_that_is_broken_at_sighup_changes_nothing() {
     let user = User::new();
     let key = made(&user, "");
@@ -179,6 +215,33 @@ fn a_configuration_that_is_broken_at_sighup_changes_nothing() {
     service.signal(Signal::HUP);
     service.says("kept the principals as they were");
     assert!(curl(&user, &key, &format!("https://{}/", service.address(0)), &[], "ListKeys").ends_with("200"));
+}
+
+#[test]
+fn what_sighup_cannot_change_is_named_in_one_line() {
+    let user = User::new();
+    let key = made(&user, "");
+    let mut service = Service::start(&user);
+    let path = user.path("state/kms/kms.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let changed = text.replace("\"local-1\"", "\"local-2\"").replace("\"audit.log\"", "\"other.log\"");
+    std::fs::write(&path, changed).unwrap();
+    service.signal(Signal::HUP);
+    let line = service.says("kms.toml");
+    assert!(
+        line.contains("WARN") && line.ends_with("at the next start alone: region, audit_log\n"),
+        "{line}"
+    );
+    let url = format!("https://{}/", service.address(0));
+    assert!(curl(&user, &key, &url, &[], "ListKeys").ends_with("200"), "the region is that of the start");
+    // Nothing is said of a file that is again as it was.
+    std::fs::write(&path, text).unwrap();
+    service.signal(Signal::HUP);
+    service.says("read the principals again");
+    service.signal(Signal::TERM);
+    let mut rest = String::new();
+    service.log.read_to_string(&mut rest).unwrap();
+    assert!(rest.lines().count() == 1 && rest.contains("ending"), "{rest}");
 }
 
 #[test]
@@ -220,6 +283,42 @@ fn one_folder_is_served_once() {
     made(&user, "");
     let _service = Service::start(&user);
     user.run(&["kms", "serve"]).failed(&["in use by another process"]);
+}
+
+#[test]
+fn a_log_goes_on_in_a_new_file_while_the_service_is_stopped() {
+    let user = User::new();
+    let key = made(&user, "");
+    let folder = user.path("state/kms");
+    let (log, old) = (folder.join("audit.log"), folder.join("audit.log.000000000001"));
+    let (log, old) = (log.to_str().unwrap(), old.to_str().unwrap());
+    let list_keys_in_a_run = |times: usize| {
+        let service = Service::start(&user);
+        let url = format!("https://{}/", service.address(0));
+        for _ in 0..times {
+            assert!(curl(&user, &key, &url, &[], "ListKeys").ends_with("200"));
+        }
+        user.run(&["kms", "log", "rotate"]).failed(&["in use by another process", "stop that service first"]);
+        assert_eq!(service.end(), Some(0));
+    };
+    list_keys_in_a_run(2);
+    let head = user.run(&["kms", "log", "verify", "-o", "json"]).succeeded().json()["Head"].clone();
+    let said = user.run(&["kms", "log", "rotate", "-o", "json"]).succeeded().json();
+    let expected = json!({"Log": log, "Archive": old, "Entries": 2, "Head": head});
+    assert_eq!(said, expected);
+
+    list_keys_in_a_run(3);
+    let whole = user.run(&["kms", "log", "verify", old, log, "-o", "json"]).succeeded().json();
+    assert_eq!((&whole["Entries"], whole.get("Continues")), (&json!(6), None));
+    let alone = user.run(&["kms", "log", "verify", "-o", "json"]).succeeded().json();
+    assert_eq!((&alone["Entries"], &alone["Continues"]), (&json!(4), &head));
+    let told = user.run(&["kms", "log", "verify"]).succeeded().stdout;
+    assert!(told.contains(head.as_str().unwrap()), "{told}");
+    user.run(&["kms", "log", "verify", log, old]).failed(&[old, "the oldest first"]);
+    // A kept head of the old file is in the new one, too; one that never was is in neither.
+    user.run(&["kms", "log", "verify", "--head", head.as_str().unwrap()]).succeeded();
+    let wrong = format!("2:{}", "0".repeat(64));
+    user.run(&["kms", "log", "verify", old, log, "--head", &wrong]).failed(&["entry 2 is not in the log"]);
 }
 
 #[test]

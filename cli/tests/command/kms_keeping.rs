@@ -1,4 +1,4 @@
-//! `enclave kms backup`, `rotate-master-key` and `log verify`: the files of a key service.
+//! `enclave kms backup`, `rotate-master-key`, `log verify` and `log rotate`: the files of a key service.
 
 use std::fs;
 
@@ -59,8 +59,12 @@ fn a_rotation_leaves_the_old_key_beside_the_new_one() {
 #[test]
 fn a_rotation_of_what_is_not_there_names_the_next_step() {
     let user = User::new();
-    for command in [&["kms", "rotate-master-key"][..], &["kms", "backup", "file"], &["kms", "log", "verify"]]
-    {
+    for command in [
+        &["kms", "rotate-master-key"][..],
+        &["kms", "backup", "file"],
+        &["kms", "log", "verify"],
+        &["kms", "log", "rotate"],
+    ] {
         let ran = user.run(command);
         assert!(ran.status == 1 && ran.stderr.contains("next: "), "{ran:#?}");
     }

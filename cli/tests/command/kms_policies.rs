@@ -100,6 +100,29 @@ fn steady(output: &str) -> String {
 }
 
 #[test]
+fn a_callers_policy_is_as_long_for_lint_and_for_a_new_principal_as_for_the_service() {
+    let policy =
+        r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"kms:ListKeys","Resource":"*"}]}"#;
+    let user = User::new();
+    user.run(&["kms", "init"]).succeeded();
+    for (length, fine) in [(10_240, true), (10_241, false)] {
+        let file = user.file("policy.json", format!("{policy:length$}"));
+        let linted = user.run(&["kms", "lint", "--identity", &file]);
+        let added = user.run(&["kms", "principal", "add", &format!("a{length}"), "--policy", &file]);
+        assert_eq!(
+            (linted.status, added.status),
+            if fine { (0, 0) } else { (2, 1) },
+            "{linted:#?} {added:#?}"
+        );
+        for ran in [linted, added] {
+            assert!(fine || ran.stderr.contains("has at most 10240"), "{ran:#?}");
+        }
+    }
+    // As the service reads it.
+    user.run(&["kms", "backup", user.path("backup.db").to_str().unwrap()]).succeeded();
+}
+
+#[test]
 fn another_image_is_denied_with_expected_and_presented_values() {
     let mut policy = one_image();
     policy["Statement"][1]["Condition"]["StringEqualsIgnoreCase"][IMAGE] = json!(register("b0"));

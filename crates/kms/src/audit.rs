@@ -12,9 +12,15 @@
 //!
 //! A line that was being written when the process ended is ended when the log is next opened, and the entry behind it, of operation
 //! [`RECOVERED`], says so; the chain goes on over both.
+//!
+//! [`rotate`] begins a new file; the chain goes on there, too, behind an entry of operation [`CONTINUED`].
+
+mod head;
+mod rotate;
+mod verify;
 
 use std::fs::File;
-use std::io::{self, BufRead, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
@@ -28,6 +34,10 @@ use thiserror::Error;
 use crate::store::FileError;
 use crate::store::private_file::{self, Lock};
 
+pub use self::head::{Head, ParseHeadError};
+pub use self::rotate::{RotateError, Rotated, rotate};
+pub use self::verify::{Summary, Verification, VerifyError, verify};
+
 /// Bytes of a field that are kept; what is longer is cut and marked.
 pub const MAX_FIELD_LEN: usize = 4 * 1024;
 /// The same of a reason, which lists conditions with their values.
@@ -36,6 +46,8 @@ pub const MAX_REASON_LEN: usize = 32 * 1024;
 pub const MAX_LINE_LEN: usize = 6 * (6 * MAX_FIELD_LEN + MAX_REASON_LEN) + 1024;
 /// The operation of an entry that the log itself writes after an unfinished line.
 pub const RECOVERED: &str = "log:Recovered";
+/// The operation of the first entry of a file that goes on where another ended.
+pub const CONTINUED: &str = "log:Continued";
 /// What stands behind a text that was cut.
 const CUT: &str = "[cut]";
 
@@ -53,6 +65,8 @@ pub struct Entry<'a> {
     pub operation: &'a str,
     /// The key's ARN, if there is one.
     pub key: Option<&'a str>,
+    /// The SHA-256 of the key policy that it put, if it put one.
+    pub policy_sha256: Option<Hash>,
     /// Whether it was allowed.
     pub allowed: bool,
     /// Why: statements and conditions.
@@ -72,6 +86,9 @@ struct Line {
     principal: String,
     operation: String,
     key: Option<String>,
+    /// Lines that were written before there was such a member do not have it, nor do those that put no policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    policy_sha256: Option<String>,
     allowed: bool,
     reason: String,
     request_id: String,
@@ -125,11 +142,19 @@ impl AuditLog {
     /// If it cannot be opened or written, is not private, is in use, or does not end with an entry of ours.
     pub fn open(path: &Path) -> Result<Self, AuditError> {
         let flags = OFlags::RDWR | OFlags::APPEND | OFlags::CREATE;
-        let file = private_file::open(path, flags)?;
+        Self::of(private_file::open(path, flags)?, path)
+    }
+
+    /// The log in a file that was opened under this name.
+    fn of(file: File, path: &Path) -> Result<Self, AuditError> {
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(Errno::WOULDBLOCK) => return Err(AuditError::InUse(path.to_owned())),
             Err(errno) => return Err(FileError::io("lock", path, errno).into()),
+        }
+        // A rotation may have come between.
+        if !private_file::is_at(&file, path)? {
+            return Err(AuditError::InUse(path.to_owned()));
         }
         let disk = Lock(file.try_clone().map_err(|error| FileError::io("open", path, error))?);
         let mut tail = Tail { file, number: 0, hash: [0; 32], unfinished: false };
@@ -236,19 +261,8 @@ impl Tail {
     }
 
     fn tell_of_recovery(&mut self, path: &Path) -> Result<(), AuditError> {
-        self.append(
-            path,
-            &Entry {
-                time: SystemTime::now(),
-                principal: "",
-                operation: RECOVERED,
-                key: None,
-                allowed: true,
-                reason: "the line before this one was not finished: the service or the machine ended while it was written",
-                request_id: "",
-                source: "",
-            },
-        )
+        let reason = "the line before this one was not finished: the service or the machine ended while it was written";
+        self.append(path, &Entry::of_the_log(RECOVERED, reason))
     }
 }
 
@@ -262,7 +276,22 @@ fn number_at_end(lines: &[&[u8]]) -> Option<u64> {
     }
 }
 
-impl Entry<'_> {
+impl<'a> Entry<'a> {
+    /// What the log itself has to say.
+    fn of_the_log(operation: &'a str, reason: &'a str) -> Self {
+        Self {
+            time: SystemTime::now(),
+            principal: "",
+            operation,
+            key: None,
+            policy_sha256: None,
+            allowed: true,
+            reason,
+            request_id: "",
+            source: "",
+        }
+    }
+
     fn line(&self, number: u64, previous: &Hash) -> Result<Vec<u8>, AuditError> {
         let time = jiff::Timestamp::try_from(self.time).map_err(|_| AuditError::Time)?;
         let line = Line {
@@ -271,6 +300,7 @@ impl Entry<'_> {
             principal: cut(self.principal, MAX_FIELD_LEN),
             operation: cut(self.operation, MAX_FIELD_LEN),
             key: self.key.map(|key| cut(key, MAX_FIELD_LEN)),
+            policy_sha256: self.policy_sha256.map(hex::encode),
             allowed: self.allowed,
             reason: cut(self.reason, MAX_REASON_LEN),
             request_id: cut(self.request_id, MAX_FIELD_LEN),
@@ -292,145 +322,6 @@ fn cut(text: &str, limit: usize) -> String {
 
 fn parse(line: &[u8]) -> Option<Line> {
     serde_json::from_slice(line).ok()
-}
-
-/// What a whole log says of itself.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct Summary {
-    /// How many entries it has.
-    pub entries: u64,
-    /// How many lines were not finished, each told of by the entry behind it.
-    pub unfinished: u64,
-    /// The last entry, for keeping elsewhere.
-    pub head: Head,
-}
-
-/// One entry, named by its number and the SHA-256 of its line. In text: `NUMBER:HEX`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Head {
-    /// The entry's number, counted from 1; 0 in an empty log.
-    pub number: u64,
-    /// The SHA-256 of its line.
-    pub hash: Hash,
-}
-
-impl core::fmt::Display for Head {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "{}:{}", self.number, hex::encode(self.hash))
-    }
-}
-
-impl From<Head> for String {
-    fn from(head: Head) -> Self {
-        head.to_string()
-    }
-}
-
-/// A text that names no entry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error(
-    "an entry is named by its number, a colon and 64 hexadecimal digits, as `enclave kms log verify` prints it"
-)]
-pub struct ParseHeadError;
-
-impl core::str::FromStr for Head {
-    type Err = ParseHeadError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (number, digits) = text.split_once(':').ok_or(ParseHeadError)?;
-        let mut hash = [0; 32];
-        hex::decode_to_slice(digits, &mut hash).map_err(|_| ParseHeadError)?;
-        Ok(Self { number: number.parse().map_err(|_| ParseHeadError)?, hash })
-    }
-}
-
-impl TryFrom<String> for Head {
-    type Error = ParseHeadError;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse()
-    }
-}
-
-/// Where and why a log is not what was written. Lines are counted from 1.
-#[derive(Debug, Error)]
-pub enum VerifyError {
-    /// It could not be read.
-    #[error("the log cannot be read: {0}; check the path")]
-    Read(#[from] io::Error),
-    /// A line is not one of ours, and no entry behind it tells of a crash.
-    #[error("line {0} is not an entry; it was changed, or written by something else")]
-    NotAnEntry(u64),
-    /// A line does not follow the one before it.
-    #[error(
-        "line {0} does not follow the line before it; one of the two was changed, or lines were taken away, put in or moved"
-    )]
-    Chain(u64),
-    /// The file ends within a line.
-    #[error("line {0} is not finished; the service ends it when it next starts: verify the log then")]
-    Unfinished(u64),
-    /// The entry that was kept elsewhere is not there.
-    #[error(
-        "entry {0} is not in the log as it was then; lines are missing at its end, or it was written anew"
-    )]
-    Head(u64),
-}
-
-/// Reads a log from its first line and follows its chain; with `known`, looks that this entry is in it.
-///
-/// # Errors
-/// The first line that is not what was written.
-pub fn verify(mut log: impl BufRead, known: Option<&Head>) -> Result<Summary, VerifyError> {
-    let mut summary = Summary { entries: 0, unfinished: 0, head: Head { number: 0, hash: [0; 32] } };
-    let mut previous = [0; 32];
-    let mut found = known.is_none_or(|known| *known == summary.head);
-    // A line that is no entry is believed if the next one tells of it.
-    let mut broken = None;
-    let mut at: u64 = 0;
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        let bound = u64::try_from(MAX_LINE_LEN).unwrap_or(u64::MAX).saturating_add(1);
-        if (&mut log).take(bound).read_until(b'\n', &mut line)? == 0 {
-            break;
-        }
-        at = at.saturating_add(1);
-        let Some(text) = line.strip_suffix(b"\n") else {
-            let whole = line.len() <= MAX_LINE_LEN;
-            return Err(if whole { VerifyError::Unfinished(at) } else { VerifyError::NotAnEntry(at) });
-        };
-        let hash: Hash = Sha256::digest(text).into();
-        match parse(text) {
-            Some(entry) => {
-                let number = summary.head.number.saturating_add(1);
-                if entry.number != number || entry.previous != hex::encode(previous) {
-                    return Err(VerifyError::Chain(at));
-                }
-                if let Some(before) = broken.take()
-                    && entry.operation != RECOVERED
-                {
-                    return Err(VerifyError::NotAnEntry(before));
-                }
-                summary.entries = summary.entries.saturating_add(1);
-                summary.head = Head { number, hash };
-                found |= known == Some(&summary.head);
-            }
-            None => {
-                if let Some(before) = broken.replace(at) {
-                    return Err(VerifyError::NotAnEntry(before));
-                }
-                summary.unfinished = summary.unfinished.saturating_add(1);
-            }
-        }
-        previous = hash;
-    }
-    match (broken, known) {
-        (Some(line), _) => Err(VerifyError::NotAnEntry(line)),
-        (None, Some(known)) if !found => Err(VerifyError::Head(known.number)),
-        _ => Ok(summary),
-    }
 }
 
 #[cfg(test)]

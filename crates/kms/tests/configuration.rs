@@ -112,12 +112,37 @@ fn a_service_is_not_made_over_another() {
 }
 
 #[test]
-fn what_an_interrupted_init_left_is_replaced() {
+fn what_an_interrupted_init_or_somebody_else_left_beside_it_is_neither_an_obstacle_nor_touched() {
     let temporary = tempfile::tempdir().unwrap();
-    std::fs::create_dir(temporary.path().join("kms.new")).unwrap();
-    std::fs::write(temporary.path().join("kms.new/master.key"), "half").unwrap();
+    let beside = ["kms.new", ".kms-AAAAAA.new"].map(|name| temporary.path().join(name).join("file"));
+    for file in &beside {
+        std::fs::create_dir(file.parent().unwrap()).unwrap();
+        std::fs::write(file, "mine").unwrap();
+    }
     make(&temporary.path().join("kms"), &wishes(), SystemTime::now()).unwrap();
-    assert!(!temporary.path().join("kms.new").exists());
+    for file in &beside {
+        assert_eq!(std::fs::read_to_string(file).unwrap(), "mine");
+    }
+    assert_eq!(std::fs::read_dir(temporary.path()).unwrap().count(), 3);
+}
+
+#[test]
+fn of_services_that_are_made_in_one_place_at_once_one_is_and_it_is_whole() {
+    let temporary = tempfile::tempdir().unwrap();
+    let folder = temporary.path().join("kms");
+    let made: Vec<_> = std::thread::scope(|scope| {
+        let all: Vec<_> =
+            (0..4).map(|_| scope.spawn(|| make(&folder, &wishes(), SystemTime::now()))).collect();
+        all.into_iter().map(|one| one.join().unwrap()).collect()
+    });
+    let administrators: Vec<_> = made.iter().flatten().collect();
+    assert_eq!(administrators.len(), 1, "{made:?}");
+    for error in made.iter().filter_map(|made| made.as_ref().err()) {
+        assert!(error.to_string().contains("is there already"), "{error}");
+    }
+    let secret = std::fs::read_to_string(folder.join("principals/administrator.secret")).unwrap();
+    assert_eq!(secret.trim_end(), *administrators[0].secret);
+    assert_eq!(std::fs::read_dir(temporary.path()).unwrap().count(), 1);
 }
 
 #[test]
@@ -316,6 +341,41 @@ fn a_principal_that_was_added_is_there_and_the_others_stay() {
 }
 
 #[test]
+fn what_an_interrupted_addition_left_blocks_none_and_is_not_overwritten() {
+    let policy =
+        r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"kms:Decrypt","Resource":"*"}]}"#;
+    for left in ["application.secret", "application.json"] {
+        let made = Made::new();
+        let file = made.path("principals").join(left);
+        // Another entry may name it, or its owner mean to: it is not ours to replace.
+        std::fs::write(&file, "left").unwrap();
+        std::fs::write(made.path("kms.toml.new"), "left").unwrap();
+        let added = add_principal(&made.folder(), "application", Some(policy)).unwrap();
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "left");
+        assert_eq!(std::fs::read_to_string(made.path("kms.toml.new")).unwrap(), "left");
+        assert_eq!(made.load().principals.count(), 2);
+        let secret = made.path(&format!("principals/application.{}.secret", added.access_key_id));
+        assert_eq!(std::fs::read_to_string(&secret).unwrap(), format!("{}\n", *added.secret));
+        assert_eq!(std::fs::metadata(&secret).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+}
+
+#[test]
+fn an_addition_that_fails_leaves_nothing() {
+    let made = Made::new();
+    let names = |folder: &str| std::fs::read_dir(made.path(folder)).unwrap().count();
+    let before = (names("."), names("principals"));
+    // Where the secret belongs nothing can be made.
+    std::fs::rename(made.path("principals"), made.path("elsewhere")).unwrap();
+    std::fs::write(made.path("principals"), "").unwrap();
+    made.change("\"principals/", "\"elsewhere/").change("\"principals/", "\"elsewhere/");
+    let text = std::fs::read_to_string(made.path("kms.toml")).unwrap();
+    add_principal(&made.folder(), "application", None).unwrap_err();
+    assert_eq!(std::fs::read_to_string(made.path("kms.toml")).unwrap(), text);
+    assert_eq!((names(".") - 1, names("elsewhere")), before);
+}
+
+#[test]
 fn a_name_that_is_taken_or_none_adds_nothing() {
     let made = Made::new();
     let before = std::fs::read(made.path("kms.toml")).unwrap();
@@ -326,4 +386,36 @@ fn a_name_that_is_taken_or_none_adds_nothing() {
     assert!(error.to_string().contains("identity_policy"), "{error}");
     assert_eq!(std::fs::read(made.path("kms.toml")).unwrap(), before);
     assert!(!made.path("principals/application.secret").exists());
+}
+
+#[test]
+fn a_setting_that_a_running_service_keeps_is_named_when_it_is_changed_and_no_other_is() {
+    let principal = "arn:aws:iam::123456789012:user";
+    for (from, to, changed) in [
+        ("region = \"local-1\"", "region = \"local-2\"", &["region"][..]),
+        ("database = \"keys.db\"", "database = \"other.db\"", &["database"]),
+        ("\"audit.log\"", "\"other.log\"", &["audit_log"]),
+        ("\"master.key\"", "\"other.key\"", &["master_key"]),
+        ("certificate = \"server.pem\"", "certificate = \"other.pem\"", &["tls"]),
+        ("127.0.0.1:8443", "127.0.0.1:8444", &["listener"]),
+        ("[[listener]]", "[limits]\nrequests = 9\n[[listener]]", &["limits"]),
+        ("[[listener]]\n", "[[listener]]\nunix = \"a\"\n[[listener]]\n", &["listener"]),
+        // What is said is what was the case before.
+        ("[[listener]]", "[limits]\nrequests = 8\n[[listener]]", &[]),
+        ("[\"own\"]", "[\"other.pem\"]", &[]),
+        ("seconds = 300", "seconds = 301", &[]),
+        ("\"ber\"", "\"der\"", &[]),
+        (&format!("{principal}/administrator"), &format!("{principal}/other"), &[]),
+    ] {
+        let made = Made::new();
+        let started = made.load().until_restart();
+        assert_eq!(started.changed(&made.load().until_restart()), <[&str; 0]>::default());
+        assert_eq!(started.changed(&made.change(from, to).load().until_restart()), changed, "{to}");
+    }
+    // Principals are of the account: both change.
+    let made = Made::new();
+    let started = made.load().until_restart();
+    made.change("\"123456789012\"", "\"210987654321\"").change("iam::123456789012", "iam::210987654321");
+    made.change("region = \"local-1\"", "region = \"local-2\"");
+    assert_eq!(started.changed(&made.load().until_restart()), ["region", "account"]);
 }

@@ -192,14 +192,14 @@ fn is_backup(name: &str) -> bool {
     name.starts_with("backup-") && name.ends_with(".db")
 }
 
+/// Looks for what a backup that was cut short has left, and removes it.
 fn unfinished_backup(folder: &Path) -> bool {
-    let mut unfinished =
-        names(folder).into_iter().filter(|name| name.starts_with("backup-") && name.contains(".db.new"));
-    let any = unfinished.next();
-    for name in any.iter().cloned().chain(unfinished) {
-        std::fs::remove_file(folder.join(name)).unwrap();
+    let mut any = false;
+    for name in names(folder).iter().filter(|name| name.starts_with(".kms-") && name.ends_with(".new")) {
+        std::fs::remove_dir_all(folder.join(name)).unwrap();
+        any = true;
     }
-    any.is_some()
+    any
 }
 
 fn database(folder: &Path) -> PathBuf {

@@ -29,6 +29,7 @@ pub(crate) fn kms(command: &KmsCommand) -> Result<u8> {
         KmsCommand::Backup(args) => keeping::backup(args)?,
         KmsCommand::RotateMasterKey(args) => keeping::rotate(args)?,
         KmsCommand::Log(KmsLogCommand::Verify(args)) => log::verify(args)?,
+        KmsCommand::Log(KmsLogCommand::Rotate(args)) => log::rotate(args)?,
     }
     Ok(0)
 }

@@ -10,8 +10,8 @@ use enclave_hypervisor::description::State;
 use kms::audit::AuditLog;
 use kms::operations::{Parts, Service};
 use kms::recipient::Verifier;
-use kms::server::config::{Config, ConfigError, Root};
-use kms::server::{Address, EnclaveEndpoint, Endpoint, Principals, ServeError, Server, Settings, harden};
+use kms::server::config::{Config, ConfigError, Root, UntilRestart};
+use kms::server::{Address, EnclaveEndpoint, Endpoint, Reread, ServeError, Server, Settings, harden};
 use kms::store::Store;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::Serialize;
@@ -31,21 +31,23 @@ pub(super) fn serve(args: &KmsServeArgs) -> Result<()> {
     log_to_stderr();
     let folder = folder(&args.folder)?;
     let mut config = load(&folder)?;
+    let started = config.until_restart();
     for enclave in &args.enclaves {
         config.endpoints.push(Endpoint::Enclave(enclave_endpoint(enclave)?));
     }
     let (server, service) = start(config)?;
     tell_ready(args.output.format, &folder, server.addresses())?;
-    server.run(|| reload(&folder, &service));
+    server.run(|| reload(&folder, &service, &started));
     Ok(())
 }
 
 /// What a running service takes from its configuration anew: who may sign requests, and how documents are verified. All of it or nothing.
-fn reload(folder: &Path, service: &Service) -> core::result::Result<Principals, String> {
+fn reload(folder: &Path, service: &Service, started: &UntilRestart) -> core::result::Result<Reread, String> {
     let config = Config::load(folder).map_err(|error| error.to_string())?;
     let verifier = verifier(&config).map_err(|error| error.to_string())?;
     service.replace_verifier(verifier);
-    Ok(config.principals)
+    let at_next_start = started.changed(&config.until_restart());
+    Ok(Reread { principals: config.principals, at_next_start })
 }
 
 /// Before a command reads or makes a secret: a master key, an access key.

@@ -4,7 +4,7 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::timestamp::Timestamp;
-use super::{ALGORITHM, Request, Scope, SigV4Error, TERMINATOR};
+use super::{ALGORITHM, CONTENT_SHA256, Request, Scope, SigV4Error, TERMINATOR};
 use crate::mac::hmac_sha_256;
 
 /// The digits of percent-encoding and of hashes in a canonical path.
@@ -14,7 +14,8 @@ const UPPER: &[u8; 16] = b"0123456789ABCDEF";
 ///
 /// # Errors
 /// The request has no canonical form: [`SigV4Error::NotCanonical`], [`SigV4Error::MissingHeader`],
-/// [`SigV4Error::DuplicateHeader`], [`SigV4Error::HeaderValue`].
+/// [`SigV4Error::DuplicateHeader`], [`SigV4Error::HeaderValue`]. Or a header says that it has another body:
+/// [`SigV4Error::BodyHash`].
 pub(super) fn signature<N: AsRef<str>>(
     request: &Request<'_>,
     signed_headers: &[N],
@@ -55,8 +56,14 @@ fn canonical_request<N: AsRef<str>>(
         headers.extend([name, ":", &value, "\n"]);
     }
     let names: Vec<&str> = signed_headers.iter().map(AsRef::as_ref).collect();
-    let body = hex::encode(Sha256::digest(request.body));
+    let body = body_hash(request)?;
     Ok([method, &path, &query, &headers, &names.join(";"), &body].join("\n"))
+}
+
+/// The hash of the body, which is signed in any case. A client that repeats it in a header must mean the same.
+fn body_hash(request: &Request<'_>) -> Result<String, SigV4Error> {
+    let hash = hex::encode(Sha256::digest(request.body));
+    if request.values(CONTENT_SHA256).all(|said| said == hash) { Ok(hash) } else { Err(SigV4Error::BodyHash) }
 }
 
 /// The value of a header that must be there once.

@@ -1,3 +1,5 @@
+mod rotation;
+
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;
@@ -10,6 +12,7 @@ fn entry(operation: &str) -> Entry<'_> {
         principal: "arn:aws:iam::000000000000:user/a",
         operation,
         key: Some("arn:aws:kms:local-1:000000000000:key/1234"),
+        policy_sha256: None,
         allowed: true,
         reason: "statement 0",
         request_id: "1",
@@ -174,6 +177,7 @@ fn the_longest_entry_fits_and_a_longer_one_is_cut_with_a_mark() {
         principal: &field,
         operation: &field,
         key: Some(&field),
+        policy_sha256: Some([0xff; 32]),
         request_id: &field,
         source: &field,
         reason,
@@ -207,4 +211,23 @@ fn a_write_that_fails_in_the_middle_is_mended_by_the_next() {
     let mended = std::fs::read_to_string(&path).unwrap();
     assert!(mended.starts_with(&text));
     assert_eq!(check(&mended).unwrap(), Summary { entries: 7, unfinished: 1, ..check(&mended).unwrap() });
+}
+
+#[test]
+fn a_log_of_an_earlier_version_goes_on_with_lines_that_name_a_policy() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit.jsonl");
+    // As versions before `policySha256` wrote it.
+    let old = r#"{"number":1,"time":"2026-11-22T21:40:36.682492Z","principal":"p","operation":"kms:PutKeyPolicy","key":"k","allowed":true,"reason":"r","requestId":"1","source":"unix","previous":"0000000000000000000000000000000000000000000000000000000000000000"}"#;
+    std::fs::write(&path, format!("{old}\n")).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let log = AuditLog::open(&path).unwrap();
+    log.append(&Entry { policy_sha256: Some([0xab; 32]), ..entry("kms:PutKeyPolicy") }).unwrap();
+    log.append(&entry("kms:Decrypt")).unwrap();
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(check(&text).unwrap().entries, 3);
+    let lines: Vec<serde_json::Value> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines[1]["policySha256"], "ab".repeat(32));
+    assert!(lines[2].get("policySha256").is_none(), "{text}");
 }

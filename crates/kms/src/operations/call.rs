@@ -4,6 +4,7 @@ use core::fmt::Display;
 use std::time::SystemTime;
 
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::name::{AliasName, KeyName};
@@ -59,6 +60,10 @@ pub(super) struct Question<'a> {
     recipient: Option<&'a Recipient>,
     /// What is asked for makes or ends a key, or changes who may use it.
     lasting: bool,
+    /// The ARN of the key that is made if it is allowed.
+    new_key: Option<&'a str>,
+    /// The policy that is put if it is allowed.
+    new_policy: Option<&'a str>,
 }
 
 impl<'a> Question<'a> {
@@ -78,6 +83,8 @@ impl<'a> Question<'a> {
             context: const { &Context::EMPTY },
             recipient: None,
             lasting: false,
+            new_key: None,
+            new_policy: None,
         }
     }
 
@@ -92,6 +99,16 @@ impl<'a> Question<'a> {
     /// The decision is on the disk before anything is done, as what is done will be.
     pub(super) fn lasting(self) -> Self {
         Self { lasting: true, ..self }
+    }
+
+    /// The log names the key that is made.
+    pub(super) fn making(self, new_key: &'a str) -> Self {
+        Self { new_key: Some(new_key), ..self }
+    }
+
+    /// The log says which policy is put, if one is.
+    pub(super) fn putting(self, new_policy: Option<&'a str>) -> Self {
+        Self { new_policy, ..self }
     }
 
     pub(super) fn with_spec(self, spec: KeySpec, usage: KeyUsage) -> Self {
@@ -160,14 +177,7 @@ impl Call<'_> {
             Err(error) => {
                 let reason = format!("attestation document refused: {error}");
                 self.record(question, false, &reason)?;
-                tracing::warn!(
-                    principal = self.caller.principal.arn,
-                    action = question.action,
-                    resource = question.resource,
-                    request_id = self.caller.request_id,
-                    source = self.caller.source,
-                    "denied: {reason}"
-                );
+                self.tell_denied(question, &reason);
                 Err(invalid(
                     "the attestation document in Recipient is not valid; the log of the service says why",
                 ))
@@ -187,15 +197,7 @@ impl Call<'_> {
             return self.record(question, true, decision.reason());
         }
         self.record(question, false, &decision.to_string())?;
-        tracing::warn!(
-            principal = principal.arn,
-            action = question.action,
-            resource = question.resource,
-            request_id = self.caller.request_id,
-            source = self.caller.source,
-            enclave = question.recipient.map(Recipient::module_id),
-            "{decision}"
-        );
+        self.tell_denied(question, decision.reason());
         Err(KmsError::new(
             ErrorKind::AccessDenied,
             format!(
@@ -205,12 +207,26 @@ impl Call<'_> {
         ))
     }
 
+    /// One line for the operator's eyes; what each statement had to do with it is in the log of decisions.
+    fn tell_denied(&self, question: &Question<'_>, reason: &str) {
+        tracing::warn!(
+            principal = self.caller.principal.arn,
+            action = question.action,
+            resource = question.resource,
+            request_id = self.caller.request_id,
+            source = self.caller.source,
+            enclave = question.recipient.map(Recipient::module_id),
+            "denied: {reason}"
+        );
+    }
+
     /// Refuses a policy under which the caller could not change it again, as AWS does.
     pub(super) fn check_lockout(&self, policy: &Policy, question: &Question<'_>) -> Result<(), KmsError> {
         policy::check_lockout(policy, &self.policy_request(question)).map_err(|decision| {
             tracing::warn!(
                 principal = self.caller.principal.arn,
-                "policy refused, it locks its author out: {decision}"
+                "policy refused, it locks its author out: {}",
+                decision.reason()
             );
             KmsError::new(
                 ErrorKind::MalformedPolicyDocument,
@@ -242,11 +258,15 @@ impl Call<'_> {
         allowed: bool,
         reason: &str,
     ) -> Result<(), KmsError> {
+        // What was denied is neither made nor put.
+        let new_key = question.new_key.filter(|_| allowed);
+        let new_policy = question.new_policy.filter(|_| allowed);
         let entry = Entry {
             time: self.now,
             principal: &self.caller.principal.arn,
             operation: question.action,
-            key: Some(question.resource).filter(|resource| *resource != "*"),
+            key: new_key.or(Some(question.resource).filter(|resource| *resource != "*")),
+            policy_sha256: new_policy.map(|text| Sha256::digest(text).into()),
             allowed,
             reason,
             request_id: self.caller.request_id,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::call::{Call, Question, failed, internal};
-use super::policies::parse_policy;
+use super::policies;
 use super::wire::{GrantTokens, invalid, read, seconds, unsupported, write};
 use crate::error::{ErrorKind, KmsError};
 use crate::key::{KeyId, KeyMetadata, KeySpec, KeyState, KeyUsage, generate_material};
@@ -77,19 +77,17 @@ pub(super) fn create_key(call: &Call<'_>, body: &[u8]) -> Result<Zeroizing<Vec<u
     let (spec, usage) = request.kind()?;
     let description = check_description(request.description.unwrap_or_default())?;
     let question = Question::without_key("kms:CreateKey", "*").with_spec(spec, usage).lasting();
+    let policy = request.policy.as_deref();
+    let bypass = request.bypass_policy_lockout_safety_check;
+    let checked = policy.map_or(Ok(()), |text| policies::check(call, &question, text, bypass));
+    let id = KeyId::generate(&mut SysRng).map_err(|error| internal(&error))?;
+    let arn = call.service.place.key_arn(&id);
+    let question = if checked.is_ok() { question.making(&arn).putting(policy) } else { question };
     call.authorize(&question)?;
-    let policy = match request.policy {
-        Some(text) => {
-            let policy = parse_policy(&text)?;
-            if request.bypass_policy_lockout_safety_check != Some(true) {
-                call.check_lockout(&policy, &question)?;
-            }
-            text
-        }
-        None => default_key_policy(&call.service.account),
-    };
+    checked?;
+    let policy = request.policy.unwrap_or_else(|| default_key_policy(&call.service.account));
     let metadata = KeyMetadata {
-        id: KeyId::generate(&mut SysRng).map_err(|error| internal(&error))?,
+        id,
         created: whole_seconds(call.now),
         description,
         usage,

@@ -11,7 +11,7 @@ use super::decision::{Decision, Mismatch, Outcome, Source, StatementReport};
 use super::document::{Effect, IdentityPolicy, Listed, Policy, Statement};
 use super::principals::{Match, Principal};
 use super::request::Request;
-use super::text::{listed, quoted};
+use super::text::{listed, quoted, unquoted};
 
 /// A key's policy and the caller's identity policy together, as KMS combines them.
 ///
@@ -110,7 +110,7 @@ fn nothing_allows<'a>(reports: impl Iterator<Item = &'a StatementReport>, reques
     });
     match nearest {
         Some((report, mismatch)) => format!("no statement allows it; {}: {mismatch}", report.name()),
-        None => format!("no statement allows {} to this caller", quoted(request.action).trim_matches('"')),
+        None => format!("no statement allows {} to this caller", unquoted(request.action)),
     }
 }
 

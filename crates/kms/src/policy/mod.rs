@@ -23,6 +23,7 @@ mod pattern;
 mod principals;
 mod request;
 mod text;
+mod variable;
 
 pub use self::action::canonical_action;
 pub use self::arn::account_of;
@@ -30,5 +31,7 @@ pub use self::decide::{check_lockout, decide};
 pub use self::decision::{Decision, MAX_LINES, MAX_REASON, Mismatch, Outcome, Source, StatementReport};
 pub use self::document::{Effect, IdentityPolicy, Policy, default_key_policy};
 pub use self::error::PolicyError;
-pub use self::parse::{MAX_CONDITIONS, MAX_POLICY_BYTES, MAX_STATEMENTS, MAX_VALUES};
+pub use self::parse::{
+    MAX_CONDITIONS, MAX_IDENTITY_POLICY_BYTES, MAX_POLICY_BYTES, MAX_STATEMENTS, MAX_VALUES,
+};
 pub use self::request::{Attestation, Request};

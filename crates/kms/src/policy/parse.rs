@@ -16,9 +16,12 @@ use super::json::Json;
 use super::pattern::Pattern;
 use super::principals::Principal;
 use super::text::{quoted, suggestion};
+use super::variable::no_variable;
 
-/// Largest policy, in bytes. Source: AWS KMS developer guide, "Resource quotas": key policy document size.
+/// Largest policy of a key, in bytes. Source: AWS KMS developer guide, "Resource quotas": key policy document size.
 pub const MAX_POLICY_BYTES: usize = 32 * 1024;
+/// Largest policy of a caller, in bytes. Source: IAM user guide, "IAM and AWS STS quotas": inline policies have 10240 characters at most.
+pub const MAX_IDENTITY_POLICY_BYTES: usize = 10_240;
 /// Most statements of a policy. AWS bounds them by the size alone.
 pub const MAX_STATEMENTS: usize = 128;
 /// Most conditions of a statement: keys, counted for each operator.
@@ -42,8 +45,12 @@ pub(super) enum Owner {
 
 /// The statements of a policy.
 pub(super) fn statements(json: &str, owner: Owner) -> Result<Vec<Statement>> {
-    if json.len() > MAX_POLICY_BYTES {
-        return refuse("policy", format!("{} bytes; a policy has at most {MAX_POLICY_BYTES}", json.len()));
+    let (whose, most) = match owner {
+        Owner::Key => ("of a key", MAX_POLICY_BYTES),
+        Owner::Identity => ("of a caller", MAX_IDENTITY_POLICY_BYTES),
+    };
+    if json.len() > most {
+        return refuse("policy", format!("{} bytes; the policy {whose} has at most {most}", json.len()));
     }
     let policy = Json::parse(json)?;
     let members = object(&policy, "policy")?;
@@ -319,17 +326,4 @@ fn not_empty(count: usize, at: &str) -> Result<()> {
 
 fn bounded(count: usize, most: usize, what: &str, at: &str) -> Result<()> {
     if count > most { refuse(at, format!("more than {most} {what}")) } else { Ok(()) }
-}
-
-fn no_variable(text: &str, at: &str) -> Result<()> {
-    if text.contains("${") {
-        return refuse(
-            at,
-            format!(
-                "{} has a policy variable, which this service does not fill in; write the value",
-                quoted(text)
-            ),
-        );
-    }
-    Ok(())
 }

@@ -7,13 +7,25 @@ const MAX_LISTED: usize = 4;
 
 /// `text` in quotation marks, control and invisible characters escaped, cut if it is long.
 pub(super) fn quoted(text: &str) -> String {
+    let (shown, length) = shown(text);
+    format!("\"{shown}\"{length}")
+}
+
+/// The same without quotation marks, as a part of a longer name.
+pub(super) fn unquoted(text: &str) -> String {
+    let (shown, length) = shown(text);
+    format!("{shown}{length}")
+}
+
+/// What is shown of `text`, and how long it is if that is not all.
+fn shown(text: &str) -> (String, String) {
     let mut shown: String = text.chars().take(MAX_SHOWN).flat_map(char::escape_debug).collect();
     let length = text.chars().count();
-    if length > MAX_SHOWN {
-        shown.push('\u{2026}');
-        return format!("\"{shown}\" ({length} characters)");
+    if length <= MAX_SHOWN {
+        return (shown, String::new());
     }
-    format!("\"{shown}\"")
+    shown.push('\u{2026}');
+    (shown, format!(" ({length} characters)"))
 }
 
 /// Texts in quotation marks, the first few of them.
@@ -52,6 +64,13 @@ mod tests {
     fn a_value_of_200_characters_is_shown_whole_and_a_longer_one_is_cut() {
         assert_eq!(quoted(&"x".repeat(200)), format!("\"{}\"", "x".repeat(200)));
         assert_eq!(quoted(&"x".repeat(201)), format!("\"{}\u{2026}\" (201 characters)", "x".repeat(200)));
+    }
+
+    #[test]
+    fn a_part_of_a_name_has_no_quotation_marks_whether_it_is_cut_or_not() {
+        assert_eq!(unquoted("a\"\n"), r#"a\"\n"#);
+        assert_eq!(unquoted(&"x".repeat(200)), "x".repeat(200));
+        assert_eq!(unquoted(&"x".repeat(201)), format!("{}\u{2026} (201 characters)", "x".repeat(200)));
     }
 
     #[test]

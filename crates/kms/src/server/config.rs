@@ -36,7 +36,7 @@ pub enum Root {
     File(PathBuf),
 }
 
-/// All that a service is made from. Every path is absolute if the folder's is.
+/// All that a service is made from. [`Config::until_restart`] says what of it a running service takes anew. Every path is absolute if the folder's is.
 #[derive(Debug)]
 pub struct Config {
     /// The region in ARNs, which requests are signed for.
@@ -65,7 +65,37 @@ pub struct Config {
     pub principals: Principals,
 }
 
+/// What a service keeps as it was when it started, whatever the file says later: each setting's name there, and what it said.
+///
+/// As text, which is all that a comparison needs: an endpoint may hold a descriptor, of which there is one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UntilRestart([(&'static str, String); 8]);
+
+impl UntilRestart {
+    /// The settings that say something else in `now`.
+    #[must_use]
+    pub fn changed(&self, now: &Self) -> Vec<&'static str> {
+        let pairs = self.0.iter().zip(&now.0);
+        pairs.filter(|(before, now)| before != now).map(|((name, _), _)| *name).collect()
+    }
+}
+
 impl Config {
+    /// What takes effect at the next start alone. Everything else is read again at SIGHUP.
+    #[must_use]
+    pub fn until_restart(&self) -> UntilRestart {
+        UntilRestart([
+            ("region", self.region.clone()),
+            ("account", self.account.clone()),
+            ("database", format!("{:?}", self.database)),
+            ("audit_log", format!("{:?}", self.audit_log)),
+            ("master_key", format!("{:?}", self.master_key)),
+            ("tls", format!("{:?}", self.tls)),
+            ("listener", format!("{:?}", self.endpoints)),
+            ("limits", format!("{:?}", self.limits)),
+        ])
+    }
+
     /// Reads the configuration of the service in `folder`, and the secrets and policies of its principals.
     ///
     /// # Errors

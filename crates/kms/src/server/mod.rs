@@ -36,7 +36,7 @@ pub use authentication::{MAX_SKEW, Principals, PrincipalsError, SERVICE};
 pub use hardening::harden;
 pub use limits::Limits;
 pub use listeners::{Address, EnclaveEndpoint, Endpoint, ListenError};
-pub use running::{ServeError, Server, Settings};
+pub use running::{Reread, ServeError, Server, Settings};
 pub use tls::{TlsError, TlsFiles};
 
 /// What requests are answered by, once it is known whose they are.

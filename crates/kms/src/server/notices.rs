@@ -7,6 +7,8 @@ use core::fmt;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::config::FILE;
+
 /// How often what strangers cause is told.
 const INTERVAL: Duration = Duration::from_secs(1);
 
@@ -51,6 +53,11 @@ pub(super) enum Notice {
         /// How many there are now.
         principals: usize,
     },
+    /// Other settings were changed, too, and are not taken by a service that runs.
+    AtNextStart {
+        /// Their names in the configuration.
+        settings: Vec<&'static str>,
+    },
     /// They could not be read; those before stay.
     NotReloaded {
         /// Why.
@@ -81,6 +88,9 @@ impl fmt::Display for Notice {
                     "read the principals again: {principals} access keys; and roots, max_document_age_seconds and cms_encoding"
                 )
             }
+            Self::AtNextStart { settings } => {
+                write!(f, "changed in {FILE}, and taken at the next start alone: {}", settings.join(", "))
+            }
             Self::NotReloaded { why } => write!(f, "kept the principals as they were, and the roots: {why}"),
         }
     }
@@ -104,6 +114,7 @@ impl Notices {
             Notice::Ending | Notice::Reloaded { .. } | Notice::EnclaveEnded { .. } => {
                 tracing::info!("{notice}")
             }
+            Notice::AtNextStart { .. } => tracing::warn!("{notice}"),
             Notice::NotReloaded { .. } | Notice::HouseNotKept { .. } => tracing::error!("{notice}"),
             Notice::Unauthenticated { .. }
             | Notice::TooManyConnections { .. }

@@ -47,6 +47,15 @@ pub struct Settings {
     pub operations: Arc<dyn Operations>,
 }
 
+/// What a service that runs is given at SIGHUP.
+#[derive(Debug)]
+pub struct Reread {
+    /// Who may sign requests from now on.
+    pub principals: Principals,
+    /// The settings that were changed, too, and that it does not take.
+    pub at_next_start: Vec<&'static str>,
+}
+
 /// Why the service does not run.
 #[derive(Debug, Error)]
 pub enum ServeError {
@@ -136,7 +145,7 @@ impl Server {
 
     /// Serves until SIGTERM or SIGINT, or until every enclave has ended and there is no other listener. At SIGHUP the principals
     /// become what `reload` reads; what else it reads it puts into place itself, and only if it returns no error.
-    pub fn run(mut self, reload: impl Fn() -> Result<Principals, String>) {
+    pub fn run(mut self, reload: impl Fn() -> Result<Reread, String>) {
         loop {
             let (signals, listeners) = (&mut self.signals, &mut self.listeners);
             let next = self.runtime.block_on(async {
@@ -146,19 +155,27 @@ impl Server {
                 }
             });
             match next {
-                Next::Reload => self.shared.notices.tell(&match reload() {
-                    Ok(principals) => {
-                        let count = principals.count();
-                        self.replace_principals(principals);
-                        Notice::Reloaded { principals: count }
-                    }
-                    Err(why) => Notice::NotReloaded { why },
-                }),
+                Next::Reload => self.take(reload()),
                 Next::End => break,
             }
         }
         self.shared.notices.tell(&Notice::Ending);
         self.end();
+    }
+
+    fn take(&self, reread: Result<Reread, String>) {
+        let notices = &self.shared.notices;
+        match reread {
+            Ok(Reread { principals, at_next_start }) => {
+                let count = principals.count();
+                self.replace_principals(principals);
+                notices.tell(&Notice::Reloaded { principals: count });
+                if !at_next_start.is_empty() {
+                    notices.tell(&Notice::AtNextStart { settings: at_next_start });
+                }
+            }
+            Err(why) => notices.tell(&Notice::NotReloaded { why }),
+        }
     }
 
     /// From now on others may sign requests.

@@ -1,13 +1,11 @@
 //! A new service's folder: configuration, master key, database, certificates, an administrator.
 
-use std::fs::{self, DirBuilder};
+use std::fs;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use rustix::fs::FlockOperation;
 use serde::Serialize;
 use thiserror::Error;
 
@@ -54,9 +52,6 @@ pub enum SetupError {
     /// There is something in the folder's place.
     #[error("{} is there already; choose another folder with --dir, or move that one away", .0.display())]
     Exists(PathBuf),
-    /// Another `init` is at work beside it.
-    #[error("another command makes something in {} at this moment; wait until it is done", .0.display())]
-    Busy(PathBuf),
     /// A folder could not be made or put into place.
     #[error("cannot {action} {}: {source}", path.display())]
     Folder {
@@ -99,32 +94,25 @@ pub fn make(folder: &Path, wishes: &Wishes, now: SystemTime) -> Result<Added, Se
     };
     let parent = folder.parent().ok_or_else(|| SetupError::Exists(folder.to_owned()))?;
     fs::create_dir_all(parent).map_err(failed("make", parent))?;
-    let lock = fs::File::open(parent).map_err(failed("open", parent))?;
-    rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)
-        .map_err(|_| SetupError::Busy(parent.to_owned()))?;
     if fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some()) || folder.is_file() {
         return Err(SetupError::Exists(folder.to_owned()));
     }
-    let new = private_file::beside(folder, ".new");
-    match fs::remove_dir_all(&new) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(failed("remove what an interrupted command left in", &new)(error));
+    // If this fails it goes again: what is left would be keys of nothing.
+    let new = private_file::workplace(folder)?;
+    let made = fill(new.path(), wishes, now)?;
+    // Replaces an empty folder, and nothing else.
+    fs::rename(new.path(), folder).map_err(|error| match error.kind() {
+        // Another command was faster.
+        io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists => {
+            SetupError::Exists(folder.to_owned())
         }
-        _ => {}
-    }
-    DirBuilder::new().mode(0o700).create(&new).map_err(failed("make", &new))?;
-    let made = fill(&new, wishes, now);
-    let put = made.and_then(|made| {
-        // Replaces an empty folder, and nothing else.
-        fs::rename(&new, folder).map_err(failed("put into place", folder))?;
-        lock.sync_all().map_err(failed("write", parent))?;
-        Ok(made)
-    });
-    if put.is_err() {
-        // What is left holds keys of nothing.
-        let _ = fs::remove_dir_all(&new);
-    }
-    put
+        _ => failed("put into place", folder)(error),
+    })?;
+    // There is nothing of that name any more.
+    let _ = new.keep();
+    let entries = fs::File::open(parent).and_then(|parent| parent.sync_all());
+    entries.map_err(failed("write", parent))?;
+    Ok(made)
 }
 
 fn fill(folder: &Path, wishes: &Wishes, now: SystemTime) -> Result<Added, SetupError> {

@@ -39,17 +39,13 @@ pub fn backup(database: &Path, to: &Path, master: &MasterKey) -> Result<(), Stor
         return Err(FileError::io("write", &to, std::io::ErrorKind::AlreadyExists).into());
     }
     // A file of that name is a whole backup: it is written beside its place.
-    let new = private_file::beside(&to, ".new");
-    private_file::remove(&new)?;
+    let workplace = private_file::workplace(&to)?;
+    let new = workplace.path().join("copy");
     let file = private_file::create(&new)?;
-    let written = copy(&source, &new)
-        .and_then(|()| verify(&new, master))
-        .and_then(|()| file.sync_all().map_err(|error| FileError::io("write", &new, error).into()))
-        .and_then(|()| Ok(private_file::rename_new(&new, &to)?));
-    if written.is_err() {
-        private_file::remove(&new)?;
-    }
-    written
+    copy(&source, &new)?;
+    verify(&new, master)?;
+    file.sync_all().map_err(|error| FileError::io("write", &to, error))?;
+    Ok(private_file::rename_new(&new, &to)?)
 }
 
 /// The same with the master key of `source`, also while a rotation has not ended.

@@ -72,9 +72,8 @@ impl Store {
         let path = private_file::resolve(path)?;
         let lock = private_file::lock(&path)?;
         // Filled beside its place: a database is there whole, or not at all.
-        let new = private_file::beside(&path, ".new");
-        private_file::remove(&new)?;
-        private_file::remove(&private_file::beside(&new, "-journal"))?;
+        let workplace = private_file::workplace(&path)?;
+        let new = workplace.path().join("database");
         drop(private_file::create(&new)?);
         let mut database = [0; DATABASE_ID_LEN];
         getrandom::SysRng.try_fill_bytes(&mut database).map_err(|_| RandomnessError)?;

@@ -1,11 +1,13 @@
 //! Files that belong to the service's user alone: opened with suspicion, written whole.
 
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, FileType, FlockOperation, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
+use tempfile::TempDir;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
@@ -13,6 +15,8 @@ use zeroize::Zeroizing;
 const OF_OTHERS: u32 = 0o077;
 /// For the owner alone.
 const PRIVATE: Mode = Mode::from_raw_mode(0o600);
+/// The same of a folder.
+const PRIVATE_FOLDER: u32 = 0o700;
 
 /// Why a file could not be used. Advice stands behind a semicolon.
 #[derive(Debug, Error)]
@@ -124,6 +128,22 @@ pub(crate) fn write_new(path: &Path, content: &[u8]) -> Result<(), FileError> {
     sync_folder(path)
 }
 
+/// A new folder of this user alone beside `path`, in which its content is made before it is put into place. It goes with the value.
+///
+/// Its name is random and nobody else's: nothing is in its way, and nothing needs to be cleared away for it. What a process that was killed
+/// leaves (`.kms-XXXXXX.new`) is not touched again, for nobody can tell whose it is.
+///
+/// # Errors
+/// If it cannot be made.
+pub(crate) fn workplace(path: &Path) -> Result<TempDir, FileError> {
+    tempfile::Builder::new()
+        .prefix(".kms-")
+        .suffix(".new")
+        .permissions(Permissions::from_mode(PRIVATE_FOLDER))
+        .tempdir_in(folder_of(path))
+        .map_err(|error| FileError::io("make a folder beside", path, error))
+}
+
 /// Gives a file another name, whatever had that name before, on the disk too.
 ///
 /// # Errors
@@ -141,6 +161,28 @@ pub(crate) fn rename_new(from: &Path, to: &Path) -> Result<(), FileError> {
     rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE)
         .map_err(|errno| FileError::io("put into place", to, errno))?;
     sync_folder(to)
+}
+
+/// Gives a file a second name, which nothing may have yet, on the disk too.
+///
+/// # Errors
+/// If that fails.
+pub(crate) fn link(path: &Path, second: &Path) -> Result<(), FileError> {
+    std::fs::hard_link(path, second).map_err(|error| FileError::io("keep as", second, error))?;
+    sync_folder(second)
+}
+
+/// Whether an open file is the one of that name, itself and not through a symbolic link.
+///
+/// # Errors
+/// If the system does not say.
+pub(crate) fn is_at(file: &File, path: &Path) -> Result<bool, FileError> {
+    let open = rustix::fs::fstat(file).map_err(|errno| FileError::io("look at", path, errno))?;
+    match rustix::fs::lstat(path) {
+        Ok(named) => Ok((named.st_dev, named.st_ino) == (open.st_dev, open.st_ino)),
+        Err(Errno::NOENT) => Ok(false),
+        Err(errno) => Err(FileError::io("look at", path, errno)),
+    }
 }
 
 /// Removes what may be of that name.

@@ -27,6 +27,17 @@ fn a_new_key_is_described_as_aws_describes_it() {
 }
 
 #[test]
+fn the_log_names_the_key_that_was_made_and_none_where_it_was_denied() {
+    let world = World::new();
+    let id = world.key();
+    let logged = world.last_logged();
+    assert_eq!((&logged["operation"], &logged["key"]), (&json!("kms:CreateKey"), &json!(key_arn(&id))));
+    world.call_as(&world.app, "CreateKey", &json!({})).unwrap_err();
+    let logged = world.last_logged();
+    assert_eq!((&logged["operation"], &logged["key"]), (&json!("kms:CreateKey"), &json!(null)));
+}
+
+#[test]
 fn keys_for_agreement_are_made_on_three_curves() {
     let world = World::new();
     for spec in ["ECC_NIST_P256", "ECC_NIST_P384", "ECC_NIST_P521"] {

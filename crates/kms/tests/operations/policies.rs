@@ -3,7 +3,7 @@
 use kms::error::ErrorKind;
 use serde_json::{Value, json};
 
-use crate::world::{ACCOUNT, World, text};
+use crate::world::{ACCOUNT, World, key_arn, text};
 
 /// Gives the named user these permissions.
 fn policy(user: &str, actions: &Value) -> Value {
@@ -97,4 +97,60 @@ fn the_one_policy_of_a_key_is_named_default() {
     assert_eq!(world.refusal("PutKeyPolicy", &put), ErrorKind::Validation);
     let marked = json!({"KeyId": key, "Marker": "default"});
     assert_eq!(world.refusal("ListKeyPolicies", &marked), ErrorKind::InvalidMarker);
+}
+
+#[test]
+fn the_log_has_the_sha256_of_the_policy_that_was_put() {
+    let world = World::new();
+    let policy = policy("admin", &json!("kms:*")).to_string();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), &policy).unwrap();
+    let output = std::process::Command::new("sha256sum").arg(file.path()).output().unwrap();
+    let expected = String::from_utf8(output.stdout).unwrap()[..64].to_owned();
+
+    let key = world.new_key(&json!({"Policy": policy}));
+    let logged = world.last_logged();
+    assert_eq!((&logged["operation"], &logged["key"]), (&json!("kms:CreateKey"), &json!(key_arn(&key))));
+    assert_eq!(logged["policySha256"], expected);
+    world.ok("PutKeyPolicy", &json!({"KeyId": key, "Policy": policy}));
+    let logged = world.last_logged();
+    assert_eq!((&logged["operation"], &logged["key"]), (&json!("kms:PutKeyPolicy"), &json!(key_arn(&key))));
+    assert_eq!(logged["policySha256"], expected);
+}
+
+#[test]
+fn the_log_has_no_sha256_of_a_policy_that_was_not_put() {
+    let world = World::new();
+    let key = world.key();
+    assert!(world.last_logged().get("policySha256").is_none(), "that of AWS was not put");
+    let good = policy("admin", &json!("kms:*")).to_string();
+    let locking = policy("app", &json!("kms:*")).to_string();
+    let count = world.log().len();
+    for (who, text) in [(&world.app, good.as_str()), (&world.admin, "{"), (&world.admin, locking.as_str())] {
+        for (operation, request) in
+            [("PutKeyPolicy", json!({"KeyId": key, "Policy": text})), ("CreateKey", json!({"Policy": text}))]
+        {
+            world.call_as(who, operation, &request).unwrap_err();
+            let logged = world.last_logged();
+            assert_eq!(logged["operation"], format!("kms:{operation}"));
+            assert_eq!(logged["allowed"], who.arn == world.admin.arn);
+            assert!(logged.get("policySha256").is_none(), "{logged}");
+            assert!(operation == "PutKeyPolicy" || logged["key"].is_null(), "{logged}");
+        }
+    }
+    assert_eq!(world.log().len(), count + 6, "each has one line");
+}
+
+#[test]
+fn who_is_denied_learns_nothing_of_the_policy_that_he_sent() {
+    let world = World::new();
+    let key = world.key();
+    for operation in ["PutKeyPolicy", "CreateKey"] {
+        let mut request = json!({"Policy": "{"});
+        if operation == "PutKeyPolicy" {
+            request["KeyId"] = json!(key);
+        }
+        let refusal = world.call_as(&world.app, operation, &request).unwrap_err();
+        assert_eq!(refusal.kind(), ErrorKind::AccessDenied, "{operation}");
+    }
 }

@@ -1,6 +1,9 @@
 //! Each limit, at its edge and one past it.
 
-use kms::policy::{MAX_CONDITIONS, MAX_POLICY_BYTES, MAX_STATEMENTS, MAX_VALUES, Policy};
+use kms::policy::{
+    IdentityPolicy, MAX_CONDITIONS, MAX_IDENTITY_POLICY_BYTES, MAX_POLICY_BYTES, MAX_STATEMENTS, MAX_VALUES,
+    Policy,
+};
 use serde_json::{Value, json};
 
 use crate::support::{one, several, statement};
@@ -16,7 +19,18 @@ fn a_policy_of_32_kib_is_read_and_one_byte_more_is_refused() {
     assert_eq!(MAX_POLICY_BYTES, 32_768);
     assert!(Policy::parse(&padded(MAX_POLICY_BYTES)).is_ok());
     let refused = Policy::parse(&padded(MAX_POLICY_BYTES + 1)).unwrap_err().to_string();
-    assert_eq!(refused, "policy: 32769 bytes; a policy has at most 32768");
+    assert_eq!(refused, "policy: 32769 bytes; the policy of a key has at most 32768");
+}
+
+#[test]
+fn a_callers_policy_of_10240_bytes_is_read_and_one_byte_more_is_refused() {
+    let policy =
+        r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"kms:ListKeys","Resource":"*"}]}"#;
+    let padded = |length: usize| format!("{policy}{}", " ".repeat(length - policy.len()));
+    assert_eq!(MAX_IDENTITY_POLICY_BYTES, 10_240);
+    assert!(IdentityPolicy::parse(&padded(MAX_IDENTITY_POLICY_BYTES)).is_ok());
+    let refused = IdentityPolicy::parse(&padded(MAX_IDENTITY_POLICY_BYTES + 1)).unwrap_err().to_string();
+    assert_eq!(refused, "policy: 10241 bytes; the policy of a caller has at most 10240");
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! are our security module's, for an RSA key of openssl's. What the clients do is in the Python programs beside this file.
 
 mod service;
+mod token;
 
 use std::process::Command;
 

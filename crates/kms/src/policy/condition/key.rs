@@ -8,7 +8,7 @@ use attestation::pcr::PcrIndex;
 use super::super::arn::Arn;
 use super::super::error::PolicyError;
 use super::super::request::Request;
-use super::super::text::{quoted, suggestion};
+use super::super::text::{quoted, suggestion, unquoted};
 use super::operator::Kind;
 use super::time_text;
 
@@ -191,7 +191,7 @@ impl Key {
     pub(in super::super) fn shown(&self) -> String {
         match self {
             // The rest of the name is the author's.
-            Self::EncryptionContext(key) => format!("{ENCRYPTION_CONTEXT}{}", quoted(key).trim_matches('"')),
+            Self::EncryptionContext(key) => format!("{ENCRYPTION_CONTEXT}{}", unquoted(key)),
             _ => self.name(),
         }
     }
@@ -304,6 +304,15 @@ mod tests {
         }
         assert_eq!(Key::parse("kms:RecipientAttestation:PCR31", ""), Ok(Key::Pcr(31)));
         assert_eq!(Key::parse("KMS:recipientattestation:pcr0", ""), Ok(Key::Pcr(0)));
+    }
+
+    #[test]
+    fn a_key_of_an_encryption_context_is_shown_without_quotation_marks_of_ours() {
+        let shown = |key: &str| Key::EncryptionContext(key.to_owned()).shown();
+        assert_eq!(shown("app"), "kms:EncryptionContext:app");
+        assert_eq!(shown("a\""), "kms:EncryptionContext:a\\\"");
+        let long = format!("kms:EncryptionContext:{}\u{2026} (300 characters)", "k".repeat(200));
+        assert_eq!(shown(&"k".repeat(300)), long);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::super::error::PolicyError;
 use super::super::json::Json;
 use super::super::pattern::Pattern;
 use super::super::text::quoted;
+use super::super::variable::no_variable;
 use super::key::{Key, timestamp};
 use super::operator::{Comparison, Kind, Operator};
 
@@ -110,15 +111,7 @@ fn text(operator: Operator, value: &Json, at: &str) -> Result<String, PolicyErro
     };
     match (operator.kind(), value) {
         (Kind::Text, Json::Text(text)) | (Kind::Date, Json::Text(text)) => {
-            if text.contains("${") {
-                return Err(PolicyError::new(
-                    at,
-                    format!(
-                        "{} has a policy variable, which this service does not fill in; write the value",
-                        quoted(text)
-                    ),
-                ));
-            }
+            no_variable(text, at)?;
             Ok(text.clone())
         }
         (Kind::Date, Json::Integer(seconds)) => Ok(seconds.to_string()),

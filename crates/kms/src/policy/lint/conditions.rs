@@ -1,5 +1,7 @@
 //! Mistakes in the conditions of one statement.
 
+use attestation::policy::Policy;
+
 use super::super::action::{ATTESTABLE, ActionPattern};
 use super::super::condition::Condition;
 use super::super::condition::operator::{Comparison, Quantifier};
@@ -9,8 +11,6 @@ use super::{Findings, Severity};
 
 /// Registers that a debug enclave leaves at zero.
 const MEASURED: [u8; 3] = [0, 1, 2];
-/// The register of an image's signer.
-const SIGNER: u8 = 8;
 
 pub(super) fn check(index: usize, statement: &Statement, findings: &mut Findings<'_>) {
     for condition in &statement.conditions {
@@ -81,13 +81,18 @@ fn zeros(register: u8, condition: &Condition, add: Add<'_>) {
             "all zeros is the value of every debug enclave, whatever it runs, with its console open to the host".to_owned(),
             "write the image's own value (`enclave eif measure`), and run the enclave without --debug",
         );
-    } else if register == SIGNER {
+    } else if is_signer(register) {
         add(
             Severity::Warning,
             "all zeros is the value of every image that nobody signed, and of every debug enclave".to_owned(),
             "write the signer's value (`enclave eif measure --sign-cert CERT`), or ask for the image's own PCR0",
         );
     }
+}
+
+/// The register of an image's signer.
+fn is_signer(register: u8) -> bool {
+    u64::from(register) == Policy::SIGNER_PCR
 }
 
 fn wildcards(condition: &Condition, add: Add<'_>) {
@@ -135,7 +140,7 @@ fn what_is_pinned(index: usize, statement: &Statement, findings: &mut Findings<'
             "a document is asked for, but not which: every enclave passes, debug ones too",
             "add StringEqualsIgnoreCase on kms:RecipientAttestation:ImageSha384",
         );
-    } else if !image && pinned.contains(&SIGNER) {
+    } else if !image && pinned.iter().copied().any(is_signer) {
         findings.add(
             Severity::Note,
             Some(index),

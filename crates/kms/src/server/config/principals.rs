@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use super::{ConfigError, file};
 use crate::key::RandomnessError;
-use crate::policy::IdentityPolicy;
+use crate::policy::{IdentityPolicy, MAX_IDENTITY_POLICY_BYTES};
 use crate::principal::Principal;
 use crate::server::Principals;
 use crate::store::FileError;
@@ -21,8 +21,6 @@ const FOLDER: &str = "principals";
 const MIN_SECRET_LEN: usize = 20;
 /// Longest secret or session token.
 const MAX_SECRET_LEN: usize = 4096;
-/// Longest identity policy: AWS's inline policies have 10240 characters at most (IAM user guide, "IAM and AWS STS quotas").
-const MAX_POLICY_LEN: usize = 10_240;
 /// Lengths of an access key id (IAM API reference, data type `AccessKey`).
 const ACCESS_KEY_ID_LEN: core::ops::RangeInclusive<usize> = 16..=128;
 /// Longest name of a principal (IAM user guide, "IAM and AWS STS quotas").
@@ -134,7 +132,7 @@ fn read_text(path: &Path, file: &Path, key: &str) -> Result<Zeroizing<String>, C
 }
 
 fn read_policy(path: &Path, file: &Path, key: &str) -> Result<IdentityPolicy, ConfigError> {
-    let bytes = private_file::read(file, MAX_POLICY_LEN)?;
+    let bytes = private_file::read(file, MAX_IDENTITY_POLICY_BYTES)?;
     let text = core::str::from_utf8(&bytes).unwrap_or_default();
     parse_policy(path, file, key, text)
 }
@@ -164,8 +162,9 @@ impl core::fmt::Debug for Added {
 
 /// Adds the user `name` to the configuration in `folder`, with a new access key and what `policy` allows.
 ///
-/// The files of the secret and the policy are written first, then the configuration is replaced by one that names them: whatever
-/// interrupts this, it says what it said before or all of it.
+/// The files of the secret and the policy are put into place first, then the configuration is replaced by one that names them: whatever
+/// interrupts this, it says what it said before or all of it. No file but the configuration is ever replaced: where one has the principal's
+/// name already, as after an interruption, the new ones get a longer name.
 ///
 /// # Errors
 /// If the configuration cannot be read or written, the name is taken or none, or the policy cannot be used.
@@ -218,21 +217,33 @@ fn write(
         }
         _ => {}
     }
-    let (secret, policy_file) = (format!("{FOLDER}/{name}.secret"), format!("{FOLDER}/{name}.json"));
-    private_file::write_new(&folder.join(&secret), format!("{}\n", *made.secret).as_bytes())?;
+    let stem = free_name(&own, name, &made.access_key_id);
+    let (secret, policy_file) = (format!("{FOLDER}/{stem}.secret"), format!("{FOLDER}/{stem}.json"));
+    let workplace = private_file::workplace(path)?;
+    let new = |file: &str| workplace.path().join(file);
+    let line = Zeroizing::new(format!("{}\n", *made.secret));
+    private_file::write_new(&new("secret"), line.as_bytes())?;
     let mut entry = format!(
         "\n[[principal]]\narn = \"{}\"\naccess_key_id = \"{}\"\nsecret = \"{secret}\"\n",
         made.arn, made.access_key_id
     );
     if let Some(policy) = policy {
-        private_file::write_new(&folder.join(&policy_file), policy.as_bytes())?;
+        private_file::write_new(&new("policy"), policy.as_bytes())?;
         entry.push_str(&format!("identity_policy = \"{policy_file}\"\n"));
     }
-    let new = private_file::beside(path, ".new");
-    private_file::remove(&new)?;
     let newline = if text.ends_with('\n') || text.is_empty() { "" } else { "\n" };
-    private_file::write_new(&new, format!("{text}{newline}{entry}").as_bytes())?;
-    Ok(private_file::rename(&new, path)?)
+    private_file::write_new(&new("configuration"), format!("{text}{newline}{entry}").as_bytes())?;
+    private_file::rename_new(&new("secret"), &folder.join(&secret))?;
+    if policy.is_some() {
+        private_file::rename_new(&new("policy"), &folder.join(&policy_file))?;
+    }
+    Ok(private_file::rename(&new("configuration"), path)?)
+}
+
+/// What the new files are called before their ends: the principal's name, or one that nobody has.
+fn free_name(own: &Path, name: &str, access_key_id: &str) -> String {
+    let is_there = |end: &str| own.join(format!("{name}.{end}")).symlink_metadata().is_ok();
+    if is_there("secret") || is_there("json") { format!("{name}.{access_key_id}") } else { name.to_owned() }
 }
 
 fn new_key(arn: String) -> Result<Added, RandomnessError> {

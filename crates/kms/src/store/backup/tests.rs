@@ -75,5 +75,22 @@ fn a_backup_under_another_master_key_is_refused_and_leaves_nothing() {
     drop(Store::create(&path, &MasterKey::generate().unwrap()).unwrap());
     let result = backup(&path, &copy, &MasterKey::generate().unwrap());
     assert!(matches!(result, Err(StoreError::WrongMasterKey)));
-    assert!(!copy.exists() && !folder.path().join("copy.db.new").exists());
+    let left = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    let left: Vec<_> = left.filter(|name| !name.to_str().unwrap().starts_with("kms.db")).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn what_is_beside_a_backup_is_neither_an_obstacle_nor_touched() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name);
+    let store = Store::create(&file("kms.db"), &MasterKey::generate().unwrap()).unwrap();
+    // What earlier versions left, and what a killed one leaves now.
+    std::fs::write(file("copy.db.new"), "mine").unwrap();
+    std::fs::create_dir(file(".kms-AAAAAA.new")).unwrap();
+    std::fs::write(file(".kms-AAAAAA.new/copy"), "mine").unwrap();
+    store.backup(&file("copy.db")).unwrap();
+    for name in ["copy.db.new", ".kms-AAAAAA.new/copy"] {
+        assert_eq!(std::fs::read_to_string(file(name)).unwrap(), "mine", "{name}");
+    }
 }

@@ -16,14 +16,14 @@ fn a_database_that_is_not_there_or_is_there_already_is_told() {
 }
 
 #[test]
-fn what_an_interrupted_creation_left_is_no_obstacle() {
+fn what_is_beside_a_new_database_is_neither_an_obstacle_nor_touched() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("kms.db");
-    std::fs::write(folder.path().join("kms.db.new"), "half of it").unwrap();
-    std::fs::write(folder.path().join("kms.db.new-journal"), "half of it").unwrap();
+    std::fs::write(folder.path().join("kms.db.new"), "mine").unwrap();
     let master = MasterKey::generate().unwrap();
     drop(Store::create(&path, &master).unwrap());
     drop(Store::open(&path, &master).unwrap());
+    assert_eq!(std::fs::read_to_string(folder.path().join("kms.db.new")).unwrap(), "mine");
 }
 
 #[test]

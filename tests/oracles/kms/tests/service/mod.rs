@@ -19,23 +19,15 @@ const HERE: &str = env!("CARGO_MANIFEST_DIR");
 
 /// A service of its own, ended when dropped.
 pub struct Service {
-    child: Child,
     folder: TempDir,
-    endpoint: String,
+    listening: Listening,
     access_key: Value,
 }
 
 impl Service {
     /// `None`, and a word about it, where the product has not been built.
     pub fn start(test: &str) -> Option<Self> {
-        let root = Path::new(HERE).join("../../..");
-        let bin =
-            std::env::var_os("ENCLAVE_BIN_DIR").map_or_else(|| root.join("target/release"), PathBuf::from);
-        let enclave = bin.join("enclave");
-        if !enclave.exists() {
-            println!("SKIPPED {test}: needs {}; `make build` makes it", enclave.display());
-            return None;
-        }
+        let enclave = enclave(test)?;
         let folder = tempfile::tempdir().unwrap();
         let kms = folder.path().join("kms");
         make_document(folder.path());
@@ -50,39 +42,73 @@ impl Service {
         fs::write(&config, lines.map(|line| format!("{line}\n")).collect::<String>()).unwrap();
         fs::copy(folder.path().join("root.pem"), kms.join("root.pem")).unwrap();
 
-        let mut command = Command::new(&enclave);
-        command.args(["kms", "serve", "-o", "json", "--dir"]).arg(&kms);
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
-        let mut answers =
-            serde_json::Deserializer::from_reader(child.stdout.take().unwrap()).into_iter::<Value>();
-        let ready = answers.next().expect("the service says where it listens").unwrap();
-        let endpoint = format!("https://{}", ready["Listeners"][0]["Address"].as_str().unwrap());
-        Some(Self { child, folder, endpoint, access_key: made["Administrator"].clone() })
+        let listening = Listening::start(&mut Command::new(&enclave), &kms);
+        Some(Self { folder, listening, access_key: made["Administrator"].clone() })
     }
 
     /// Runs one of the programs beside this test. It fails if it ends with anything but 0.
     pub fn run(&self, python: &Path, program: &str) {
-        let text = |name: &str| self.access_key[name].as_str().unwrap();
         let mut command = Command::new(python);
-        command.arg(Path::new(HERE).join("tests").join(program)).current_dir(self.folder.path());
-        // Nothing of this machine's own configuration.
+        command.arg(Path::new(HERE).join("tests").join(program));
+        run(self.listening.for_client(&mut command, self.folder.path(), &self.access_key));
+    }
+}
+
+/// The product's command; `None`, and a word about it, where it has not been built.
+pub fn enclave(test: &str) -> Option<PathBuf> {
+    let root = Path::new(HERE).join("../../..");
+    let bin = std::env::var_os("ENCLAVE_BIN_DIR").map_or_else(|| root.join("target/release"), PathBuf::from);
+    let enclave = bin.join("enclave");
+    if !enclave.exists() {
+        println!("SKIPPED {test}: needs {}; `make build` makes it", enclave.display());
+        return None;
+    }
+    Some(enclave)
+}
+
+/// `enclave kms serve`, ended when dropped.
+pub struct Listening {
+    child: Child,
+    endpoint: String,
+}
+
+impl Listening {
+    /// Serves the folder `kms` by the command `enclave`, and waits until it listens.
+    pub fn start(enclave: &mut Command, kms: &Path) -> Self {
+        enclave.args(["kms", "serve", "-o", "json", "--dir"]).arg(kms);
+        let mut child = enclave.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut answers =
+            serde_json::Deserializer::from_reader(child.stdout.take().unwrap()).into_iter::<Value>();
+        let ready = answers.next().expect("the service says where it listens").unwrap();
+        let endpoint = format!("https://{}", ready["Listeners"][0]["Address"].as_str().unwrap());
+        Self { child, endpoint }
+    }
+
+    /// Has a client ask this service, of which `folder/kms` is the folder, and nothing else that this machine is configured for.
+    pub fn for_client<'a>(
+        &self,
+        client: &'a mut Command,
+        folder: &Path,
+        access_key: &Value,
+    ) -> &'a mut Command {
+        let text = |name: &str| access_key[name].as_str().unwrap();
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("AWS_")) {
-            command.env_remove(name);
+            client.env_remove(name);
         }
-        command
-            .env("HOME", self.folder.path())
+        client
+            .current_dir(folder)
+            .env("HOME", folder)
             .env("AWS_EC2_METADATA_DISABLED", "true")
             .env("AWS_ACCESS_KEY_ID", text("AccessKeyId"))
             .env("AWS_SECRET_ACCESS_KEY", text("SecretAccessKey"))
             .env("AWS_REGION", "local-1")
             .env("AWS_DEFAULT_REGION", "local-1")
             .env("AWS_ENDPOINT_URL_KMS", &self.endpoint)
-            .env("AWS_CA_BUNDLE", self.folder.path().join("kms/ca.pem"));
-        run(&mut command);
+            .env("AWS_CA_BUNDLE", folder.join("kms/ca.pem"))
     }
 }
 
-impl Drop for Service {
+impl Drop for Listening {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
