@@ -211,8 +211,17 @@ pub struct SetMismatch {
     pub first: Comparison,
 }
 
+/// Sets that an error message names; a report has all of them.
+const MAX_LISTED: usize = 8;
+
 fn listed(mismatches: &[SetMismatch]) -> String {
-    mismatches.iter().map(|mismatch| format!("; {}: {}", mismatch.set, mismatch.first)).collect()
+    let first = mismatches.iter().take(MAX_LISTED);
+    let mut text: String = first.map(|mismatch| format!("; {}: {}", mismatch.set, mismatch.first)).collect();
+    let more = mismatches.len().saturating_sub(MAX_LISTED);
+    if more > 0 {
+        text.push_str(&format!("; and {more} more"));
+    }
+    text
 }
 
 fn shown(pcr: Option<&Pcr>) -> String {
@@ -229,6 +238,18 @@ pub(crate) struct Accepted {
 impl Policy {
     /// The register that measures the certificate that an image was signed with.
     pub const SIGNER_PCR: u64 = 8;
+
+    /// True if something is demanded of what was measured or of who signed it. If not, every image that the root vouches for is accepted.
+    #[must_use]
+    pub fn restricts_images(&self) -> bool {
+        !(self.pcrs.is_empty() && self.accept.is_empty() && self.signers.is_empty())
+    }
+
+    /// True if every genuine document is accepted, of debug enclaves too.
+    pub(crate) fn demands_nothing(&self) -> bool {
+        let echoed = [&self.nonce, &self.user_data, &self.public_key];
+        self.allow_debug && !self.restricts_images() && echoed.iter().all(|expected| expected.is_none())
+    }
 
     /// Checks what a genuine document says.
     pub(crate) fn check(&self, document: &AttestationDocument) -> Result<Accepted, PolicyError> {
