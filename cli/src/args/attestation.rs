@@ -52,7 +52,7 @@ pub(crate) struct VerifyArgs {
     pub(crate) pcrs: Vec<ExpectedPcr>,
 
     /// The nonce that you asked with
-    #[arg(long, value_name = "HEX", value_parser = hexadecimal)]
+    #[arg(long, value_name = "HEX", value_parser = nonce)]
     pub(crate) nonce: Option<Bytes>,
 
     /// The user data that the document must hold
@@ -115,6 +115,14 @@ pub(crate) struct Bytes(pub(crate) Vec<u8>);
 
 fn hexadecimal(text: &str) -> Result<Bytes, String> {
     hex::decode(text).map(Bytes).map_err(|error| format!("not hexadecimal: {error}"))
+}
+
+/// An empty nonce is a variable that nobody set: every document made without one would be taken for fresh.
+fn nonce(text: &str) -> Result<Bytes, String> {
+    if text.is_empty() {
+        return Err("an empty nonce proves nothing: give the one that you asked with".to_owned());
+    }
+    hexadecimal(text)
 }
 
 /// `--pcr N=HEX`.
