@@ -20,7 +20,7 @@ pub(crate) enum AttestCommand {
 const VERIFY_STATUS: &str = "\
 Exit status:
    0  every step passed
-   1  the document could not be judged: a file is missing or unreadable, or options contradict each other
+   1  nothing was judged: a file is missing or unreadable, the policy is none, or options contradict each other
    2  the command line is wrong
    3  structure: it is no attestation document
    4  chain: its certificates do not lead to a root you trust
