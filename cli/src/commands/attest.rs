@@ -46,7 +46,7 @@ fn verify_document(args: &VerifyArgs) -> Result<()> {
         output::tell("warning: a debug enclave made this document: it proves nothing about the image");
     } else if !expected.policy.restricts_images() {
         output::tell(
-            "warning: nothing was asked of the image: any that runs under this root passes; expect PCRs with --pcr or --policy",
+            "warning: nothing was asked of the image (PCR 0, 1, 2, 8 or a signer): another one may pass as well; use --pcr or --policy",
         );
     }
     match (args.output.format, report.content()) {

@@ -256,7 +256,10 @@ fn an_empty_nonce_is_a_mistake_on_the_command_line() {
 fn who_expects_no_image_is_warned() {
     let fixture = production();
     let warning = "nothing was asked of the image";
-    for more in [&[][..], &["--nonce", &hex::encode(NONCE)], &["-o", "json"]] {
+    // The published value of this role, which every image on a host of it has.
+    let role =
+        "3=78fce75db17cd4e0a3fb8dad3ad128ca5e77edbb2b2c7f75329dccd99aa5f6ef4fc1f1a452e315b9e98f9e312e6921e6";
+    for more in [&[][..], &["--nonce", &hex::encode(NONCE)], &["-o", "json"], &["--pcr", role]] {
         let ran = fixture.verify(more).succeeded();
         assert!(ran.stderr.contains(warning), "{ran:#?}");
     }

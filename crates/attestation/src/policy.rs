@@ -13,6 +13,9 @@ use thiserror::Error;
 use crate::document::AttestationDocument;
 use crate::pcr::{Pcr, PcrIndex};
 
+/// The registers that measure the image or who signed it. In documents of debug enclaves they are zero: nothing is measured there.
+const MEASURED: [u8; 4] = [0, 1, 2, 8];
+
 /// What a document must say. An empty policy accepts every production enclave.
 #[derive(Debug, Clone, Default)]
 pub struct Policy {
@@ -239,16 +242,21 @@ impl Policy {
     /// The register that measures the certificate that an image was signed with.
     pub const SIGNER_PCR: u64 = 8;
 
-    /// True if something is demanded of what was measured or of who signed it. If not, every image that the root vouches for is accepted.
+    /// True if whatever is accepted is tied to its image: by a register that measures it (PCR 0, 1, 2 or 8), or by its signer. If not,
+    /// somebody else's image may pass as well.
     #[must_use]
     pub fn restricts_images(&self) -> bool {
-        !(self.pcrs.is_empty() && self.accept.is_empty() && self.signers.is_empty())
+        let measured =
+            |pcrs: &BTreeMap<PcrIndex, Pcr>| pcrs.keys().any(|index| MEASURED.contains(&index.get()));
+        let every_set = !self.accept.is_empty() && self.accept.iter().all(|set| measured(&set.pcrs));
+        measured(&self.pcrs) || every_set || !self.signers.is_empty()
     }
 
     /// True if every genuine document is accepted, of debug enclaves too.
     pub(crate) fn demands_nothing(&self) -> bool {
+        let registers = self.pcrs.is_empty() && self.accept.is_empty() && self.signers.is_empty();
         let echoed = [&self.nonce, &self.user_data, &self.public_key];
-        self.allow_debug && !self.restricts_images() && echoed.iter().all(|expected| expected.is_none())
+        self.allow_debug && registers && echoed.iter().all(|expected| expected.is_none())
     }
 
     /// Checks what a genuine document says.

@@ -94,6 +94,25 @@ fn registers_demanded_beside_the_sets_refuse_though_a_set_matches() {
 }
 
 #[test]
+fn what_ties_a_policy_to_images_is_a_register_that_measures_them() {
+    let demanding = |number| Policy { pcrs: [(index(number), pcr(1))].into(), ..Policy::default() };
+    let accepting = |sets: &[u64]| {
+        let accept = sets.iter().map(|number| set(&number.to_string(), *number, pcr(1))).collect();
+        Policy { accept, ..Policy::default() }
+    };
+    assert!(!Policy::default().restricts_images());
+    for number in 0..32 {
+        let measures = [0, 1, 2, 8].contains(&number);
+        assert_eq!(demanding(number).restricts_images(), measures, "{number}");
+        assert_eq!(accepting(&[number]).restricts_images(), measures, "{number}");
+        // One set that any image matches is enough to accept any.
+        assert_eq!(accepting(&[0, number]).restricts_images(), measures, "{number}");
+    }
+    assert!(Policy { signers: [pcr(1)].into(), ..Policy::default() }.restricts_images());
+    assert!(!Policy { nonce: Some(vec![1]), ..Policy::default() }.restricts_images());
+}
+
+#[test]
 fn a_set_without_registers_cannot_be_made() {
     assert_eq!(PcrSet::new("all", [].into()), None);
 }

@@ -24,7 +24,7 @@ use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use thiserror::Error;
 
-use super::{AgeLimit, PcrSet, Policy};
+use super::{AgeLimit, MEASURED, PcrSet, Policy};
 use crate::pcr::{Pcr, PcrIndex};
 use crate::roots::FINGERPRINT_LEN;
 
@@ -32,8 +32,6 @@ use crate::roots::FINGERPRINT_LEN;
 const FINGERPRINT_PREFIX: &str = "sha256:";
 /// What the name of a register begins with.
 const REGISTER_PREFIX: &str = "PCR";
-/// The registers that are zero in documents of debug enclaves, in which nothing is measured.
-const MEASURED: [u8; 4] = [0, 1, 2, 8];
 
 /// The file's content. [`Self::check`] makes a policy of it.
 #[derive(Debug, Clone, Deserialize)]
