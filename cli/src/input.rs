@@ -30,15 +30,7 @@ const DER_SEQUENCE: u8 = 0x30;
 /// # Errors
 /// If it cannot be read or is longer.
 pub(crate) fn read_bounded(path: &Path, limit: u64, what: &str) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let read = if path == Path::new("-") {
-        io::stdin().lock().take(limit + 1).read_to_end(&mut bytes)
-    } else {
-        File::open(path).and_then(|file| file.take(limit + 1).read_to_end(&mut bytes))
-    };
-    read.map_err(|error| {
-        Failure::new(format_args!("cannot read {what} {}: {error}", path.display()), file_advice(&error))
-    })?;
+    let bytes = read_beginning(path, limit, what)?;
     if bytes.len() as u64 > limit {
         return Err(Failure::new(
             format_args!("{} is longer than {limit} bytes, too long for {what}", path.display()),
@@ -48,39 +40,46 @@ pub(crate) fn read_bounded(path: &Path, limit: u64, what: &str) -> Result<Vec<u8
     Ok(bytes)
 }
 
-/// An attestation document: raw, hexadecimal or base64, told apart by its content.
-///
-/// # Errors
-/// If it cannot be read or is none of the three.
-pub(crate) fn document(path: &Path) -> Result<Vec<u8>> {
-    let bytes = read_bounded(path, MAX_DOCUMENT_TEXT, "the document")?;
-    decode_document(bytes).ok_or_else(|| {
-        Failure::new(
-            format_args!(
-                "{} is not an attestation document: neither raw bytes nor hexadecimal nor base64",
-                path.display()
-            ),
-            "give the bytes that the security module answered with, raw or as text",
-        )
-    })
+/// The file at `path`, or standard input for "-", at most one byte more of it than `limit`.
+fn read_beginning(path: &Path, limit: u64, what: &str) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let read = if path == Path::new("-") {
+        io::stdin().lock().take(limit + 1).read_to_end(&mut bytes)
+    } else {
+        File::open(path).and_then(|file| file.take(limit + 1).read_to_end(&mut bytes))
+    };
+    read.map_err(|error| {
+        Failure::new(format_args!("cannot read {what} {}: {error}", path.display()), file_advice(&error))
+    })?;
+    Ok(bytes)
 }
 
-/// A document begins with a CBOR array of four elements or COSE's tag; neither byte is text.
-fn decode_document(bytes: Vec<u8>) -> Option<Vec<u8>> {
+/// An attestation document: raw, hexadecimal or base64, told apart by its content. What is none of them, or too long, is
+/// given as it is: to refuse it is the verifier's affair.
+///
+/// # Errors
+/// If it cannot be read.
+pub(crate) fn document(path: &Path) -> Result<Vec<u8>> {
+    let bytes = read_beginning(path, MAX_DOCUMENT_TEXT, "the document")?;
+    // Of a longer one the end is not known; what was read of it is too long for any document.
+    Ok(if bytes.len() as u64 > MAX_DOCUMENT_TEXT { bytes } else { decode_document(bytes) })
+}
+
+/// A document usually begins with a CBOR array of four elements or COSE's tag; neither byte is text.
+fn decode_document(bytes: Vec<u8>) -> Vec<u8> {
     const ARRAY_OF_FOUR: u8 = 0x84;
     const TAG_18: u8 = 0xd2;
     if matches!(bytes.first(), Some(&(ARRAY_OF_FOUR | TAG_18))) {
-        return Some(bytes);
+        return bytes;
     }
-    let text: String = String::from_utf8(bytes).ok()?.split_whitespace().collect();
-    if text.is_empty() {
-        return None;
-    }
+    let Ok(text) = std::str::from_utf8(&bytes) else { return bytes };
+    let text: String = text.split_whitespace().collect();
     hex::decode(&text)
         .ok()
         .or_else(|| Base64::decode_vec(&text).ok())
         .or_else(|| Base64Unpadded::decode_vec(&text).ok())
         .or_else(|| Base64UrlUnpadded::decode_vec(text.trim_end_matches('=')).ok())
+        .unwrap_or(bytes)
 }
 
 /// A root certificate, PEM or DER, of the profile that documents' chains have.
@@ -173,14 +172,14 @@ mod tests {
             b"hEShATgioEH_Qf77".to_vec(),
         ];
         for form in forms {
-            assert_eq!(decode_document(form.clone()).as_deref(), Some(&raw[..]), "{form:?}");
+            assert_eq!(decode_document(form.clone()), raw, "{form:?}");
         }
     }
 
     #[test]
-    fn what_is_no_document_is_refused() {
-        for text in [&b""[..], b" \n", b"hello!", b"\x00\xff"] {
-            assert_eq!(decode_document(text.to_vec()), None, "{text:?}");
+    fn what_is_in_none_of_the_forms_is_left_to_the_verifier() {
+        for bytes in [&b""[..], b"hello!", b"\x00\xff", b"\x9f\xff"] {
+            assert_eq!(decode_document(bytes.to_vec()), bytes, "{bytes:?}");
         }
     }
 }

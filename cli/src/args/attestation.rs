@@ -20,7 +20,7 @@ pub(crate) enum AttestCommand {
 const VERIFY_STATUS: &str = "\
 Exit status:
    0  every step passed
-   1  the document could not be judged: a file is missing or unreadable, or options contradict each other
+   1  nothing was judged: a file is missing or unreadable, the policy is none, or options contradict each other
    2  the command line is wrong
    3  structure: it is no attestation document
    4  chain: its certificates do not lead to a root you trust
@@ -52,7 +52,7 @@ pub(crate) struct VerifyArgs {
     pub(crate) pcrs: Vec<ExpectedPcr>,
 
     /// The nonce that you asked with
-    #[arg(long, value_name = "HEX", value_parser = hexadecimal)]
+    #[arg(long, value_name = "HEX", value_parser = nonce)]
     pub(crate) nonce: Option<Bytes>,
 
     /// The user data that the document must hold
@@ -115,6 +115,14 @@ pub(crate) struct Bytes(pub(crate) Vec<u8>);
 
 fn hexadecimal(text: &str) -> Result<Bytes, String> {
     hex::decode(text).map(Bytes).map_err(|error| format!("not hexadecimal: {error}"))
+}
+
+/// An empty nonce is a variable that nobody set: every document made without one would be taken for fresh.
+fn nonce(text: &str) -> Result<Bytes, String> {
+    if text.is_empty() {
+        return Err("an empty nonce proves nothing: give the one that you asked with".to_owned());
+    }
+    hexadecimal(text)
 }
 
 /// `--pcr N=HEX`.

@@ -44,6 +44,10 @@ fn verify_document(args: &VerifyArgs) -> Result<()> {
     let verified = outcome.map_err(|error| refusal(&error, &expected))?;
     if verified.debug {
         output::tell("warning: a debug enclave made this document: it proves nothing about the image");
+    } else if !expected.policy.restricts_images() {
+        output::tell(
+            "warning: nothing was asked of the image (PCR 0, 1, 2, 8 or a signer): another one may pass as well; use --pcr or --policy",
+        );
     }
     match (args.output.format, report.content()) {
         (Format::Text, Content::Verified(claims)) => {
@@ -70,7 +74,8 @@ fn time_of(document: &[u8]) -> Option<SystemTime> {
 }
 
 fn refusal(error: &VerifyError, expected: &Expectations) -> Failure {
-    let cause = format_args!("the document is refused: {error}").to_string();
+    // It may name sets of the policy.
+    let cause = printable(&format!("the document is refused: {error}"));
     let next = match error {
         VerifyError::Chain(ChainError::OtherRoot) => format!(
             "the roots you trust are {}: get the root of the host that made the document (`enclave pki export-root` there)",
@@ -112,7 +117,9 @@ const fn policy_advice(error: &PolicyError) -> &'static str {
 
 const fn advice(step: Step) -> &'static str {
     match step {
-        Step::Structure => "check that the whole document arrived, and nothing else",
+        Step::Structure => {
+            "check that the whole document arrived, and nothing else: raw bytes, hexadecimal or base64"
+        }
         Step::Chain => "check that --root is the root of the host that made the document",
         Step::Dates => {
             "ask for a new document (they last about 3 hours), set the clock, or judge an old one at its own \
@@ -148,11 +155,27 @@ fn text(report: &Report, claims: &Claims, matched: Option<&str>) -> String {
             fields.add("Certificate", printable(&certificate.subject));
         }
     }
-    let age = if report.steps().age.status == Status::Passed { ", age" } else { "" };
     format!(
-        "Verified: structure, chain, dates (as of {}), signature{age} and policy.\n{}\
-         Registers not shown are zero.\n",
-        report.verified_at(),
+        "Verified: {}.\n{}Registers not shown are zero or not locked.\n",
+        steps_made(report),
         fields.render(2)
     )
+}
+
+/// The steps of a verified document in words; those that nobody asked for are none.
+fn steps_made(report: &Report) -> String {
+    let steps = report.steps();
+    let dates = format!("dates (as of {})", report.verified_at());
+    let all = [
+        (steps.structure.status, "structure"),
+        (steps.chain.status, "chain"),
+        (steps.dates.status, &dates),
+        (steps.signature.status, "signature"),
+        (steps.age.status, "age"),
+        (steps.policy.status, "policy"),
+    ];
+    let mut made: Vec<&str> =
+        all.into_iter().filter(|(status, _)| *status == Status::Passed).map(|(_, step)| step).collect();
+    let last = made.pop().unwrap_or_default();
+    format!("{} and {last}", made.join(", "))
 }

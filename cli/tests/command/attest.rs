@@ -86,7 +86,7 @@ fn a_genuine_document_is_verified_and_shown() {
     for word in ["Verified", &fixture.pcr0, &hex::encode(USER_DATA), "root.enclave-hypervisor", "as of"] {
         assert!(text.contains(word), "{word}: {text}");
     }
-    let ran = fixture.verify(&["-o", "json"]).succeeded();
+    let ran = fixture.verify(&["-o", "json", "--pcr", &expected]).succeeded();
     // Those of a verified document, then the account of each step.
     assert_eq!(
         keys(&ran.stdout),
@@ -210,11 +210,78 @@ fn what_is_missing_or_something_else_is_named() {
         .user
         .run(&["attest", "verify", &fixture.document, "--root", &fixture.document])
         .failed(&["root"]);
-    let text = fixture.user.file("text", "not a document!");
-    let _ = fixture
-        .user
-        .run(&["attest", "verify", &text, "--root", &root])
-        .failed(&["not an attestation document"]);
-    let long = fixture.user.file("long", vec![0x84; 100_000]);
-    let _ = fixture.user.run(&["attest", "verify", &long, "--root", &root]).failed(&["too long"]);
+}
+
+#[test]
+fn bytes_that_are_no_document_are_refused_for_their_structure() {
+    let fixture = production();
+    let long_text = "8444a1013822".repeat(10_000);
+    // More than is read, and a whole document in what is.
+    let hidden_tail = format!("{}{}00", hex::encode(&fixture.raw), " ".repeat(64 * 1024));
+    for (bytes, word) in [
+        (&b""[..], "COSE_Sign1"),
+        (b" \n", "COSE_Sign1"),
+        (b"not a document!", "COSE_Sign1"),
+        (b"\x00\xff", "COSE_Sign1"),
+        (&[0x84; 100_000], "longer than"),
+        (&[b' '; 100_000], "longer than"),
+        (long_text.as_bytes(), "longer than"),
+        (hidden_tail.as_bytes(), "longer than"),
+    ] {
+        let file = fixture.user.file("bytes", bytes);
+        let words = ["attest", "verify", &file, "--root", &fixture.root];
+        let _ = fixture.user.run(&words).refused(3, &["structure", word, "base64"]);
+        let ran = fixture.user.run(&[&words[..], &["-o", "json"]].concat());
+        assert_eq!((ran.status, &ran.json()["Failure"]["Step"]), (3, &"structure".into()), "{ran:#?}");
+    }
+}
+
+/// The envelope as an array without a length, which the verifier takes and no text begins with.
+#[test]
+fn a_raw_document_need_not_begin_as_ours_do() {
+    let fixture = production();
+    let bytes = [&[0x9f], &fixture.raw[1..], &[0xff]].concat();
+    let file = fixture.user.file("indefinite", bytes);
+    let _ = fixture.user.run(&["attest", "verify", &file, "--root", &fixture.root]).succeeded();
+}
+
+#[test]
+fn an_empty_nonce_is_a_mistake_on_the_command_line() {
+    let ran = production().verify(&["--nonce", ""]);
+    assert_eq!((ran.status, ran.stdout.as_str()), (2, ""), "{ran:#?}");
+    assert!(ran.stderr.contains("empty nonce"), "{ran:#?}");
+}
+
+#[test]
+fn who_expects_no_image_is_warned() {
+    let fixture = production();
+    let warning = "nothing was asked of the image";
+    // The published value of this role, which every image on a host of it has.
+    let role =
+        "3=78fce75db17cd4e0a3fb8dad3ad128ca5e77edbb2b2c7f75329dccd99aa5f6ef4fc1f1a452e315b9e98f9e312e6921e6";
+    for more in [&[][..], &["--nonce", &hex::encode(NONCE)], &["-o", "json"], &["--pcr", role]] {
+        let ran = fixture.verify(more).succeeded();
+        assert!(ran.stderr.contains(warning), "{ran:#?}");
+    }
+    assert_eq!(fixture.verify(&["--pcr", &format!("0={}", fixture.pcr0)]).succeeded().stderr, "");
+    // Of a refused document nothing is said but why.
+    assert!(!fixture.verify(&["--nonce", "00"]).refused(10, &[]).stderr.contains(warning));
+}
+
+#[test]
+fn only_steps_that_were_made_are_said_to_be() {
+    let fixture = production();
+    let first_line = |more: &[&str]| {
+        let text = fixture.verify(&[&["--at", "document"], more].concat()).succeeded().stdout;
+        text.lines()
+            .next()
+            .unwrap()
+            .split_once(" (as of ")
+            .map(|(before, after)| format!("{before}{}", after.split_once(')').unwrap().1))
+    };
+    let verified = |steps: &str| Some(format!("Verified: {steps}."));
+    assert_eq!(first_line(&[]), verified("structure, chain, dates, signature and policy"));
+    assert_eq!(first_line(&["--allow-debug"]), verified("structure, chain, dates and signature"));
+    let aged = fixture.verify(&["--max-age", "3600", "--allow-debug"]).succeeded().stdout;
+    assert!(aged.contains(", signature and age.\n"), "{aged}");
 }

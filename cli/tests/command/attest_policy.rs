@@ -190,6 +190,7 @@ fn a_policy_that_is_none_is_refused_with_its_mistake() {
         (String::new(), "every image"),
         ("max_age_seconds = -1".to_owned(), "max_age_seconds"),
         ("allow_debug = \"yes\"".to_owned(), "allow_debug"),
+        (format!("signers = []\n{}", set("v1", PCR0)), "signers is an empty list"),
     ] {
         let _ = fixture.under(&policy, &[]).failed(&["is not a policy", word, "docs/attestation.md"]);
     }
@@ -197,6 +198,18 @@ fn a_policy_that_is_none_is_refused_with_its_mistake() {
     let missing = fixture.user.path("nowhere.toml");
     let words = ["attest", "verify", &fixture.document, "--policy", missing.to_str().unwrap()];
     let _ = fixture.user.run(&words).failed(&["nowhere.toml", "cannot read"]);
+}
+
+#[test]
+fn a_policy_cannot_drive_the_terminal() {
+    let fixture = production();
+    // Not TOML: its reader shows the line.
+    let shown = fixture.under("frob = \"\x1b[2J\"", &[]).failed(&["is not a policy", "\u{fffd}[2J"]);
+    // Escaped in TOML, in the name of a set that does not match.
+    let named = fixture.under(&set("v1\\u001b[2J", "b0"), &[]).refused(9, &["v1\u{fffd}[2J: PCR 0"]);
+    for ran in [shown, named] {
+        assert!(!ran.stderr.contains('\x1b'), "{ran:#?}");
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod attest;
+mod attest_documentation;
 mod attest_policy;
 mod build;
 mod build_kms;

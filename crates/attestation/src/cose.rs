@@ -1,15 +1,14 @@
 //! COSE_Sign1 as the security module uses it: untagged, ES384, nothing in the unprotected header.
 //!
 //! Specification: RFC 9052 section 4.2; AWS's documents begin `84 44 a1013822 a0`. Writing gives exactly that
-//! form, reading also takes tag 18 and other legal encodings of the same content.
+//! form. Reading also takes tag 18 and lengths in other legal encodings; the protected header is always these four bytes.
 
-use coset::iana::Algorithm;
-use coset::{CborSerializable, CoseSign1, RegisteredLabelWithPrivate, TaggedCborSerializable};
+use ciborium::Value;
 use ecdsa::signature::{Signer, Verifier};
 use p384::ecdsa::Signature;
 use thiserror::Error;
 
-use crate::cbor::Writer;
+use crate::cbor::{Writer, read_exactly_one};
 use crate::key::{PrivateKey, PublicKey};
 
 /// Longest signed document, in bytes, that is looked at. The NSM's responses end at 0x3000.
@@ -22,8 +21,8 @@ const PROTECTED_HEADER: [u8; 4] = [0xa1, 0x01, 0x38, 0x22];
 const ENVELOPE_LEN: usize = 1 + 5 + 1 + 5 + 2 + SIGNATURE_LEN;
 /// Context string of RFC 9052 section 4.4.
 const CONTEXT: &str = "Signature1";
-/// First byte of CBOR tag 18, COSE_Sign1.
-const TAG_18: u8 = 0xd2;
+/// The CBOR tag of COSE_Sign1.
+const TAG: u64 = 18;
 
 /// Why bytes are not a signed document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -51,7 +50,7 @@ pub enum CoseError {
 /// Signs `payload`. `None` only if the key cannot sign, which is not known to happen.
 #[must_use]
 pub fn sign(payload: &[u8], key: &PrivateKey) -> Option<Vec<u8>> {
-    let signature: Signature = key.signer().try_sign(&signed_bytes(&PROTECTED_HEADER, payload)).ok()?;
+    let signature: Signature = key.signer().try_sign(&signed_bytes(payload)).ok()?;
     let mut envelope = Writer::with_capacity(payload.len().saturating_add(ENVELOPE_LEN));
     envelope.array(4).bytes(&PROTECTED_HEADER).map(0).bytes(payload).bytes(&signature.to_bytes());
     Some(envelope.finish())
@@ -60,7 +59,6 @@ pub fn sign(payload: &[u8], key: &PrivateKey) -> Option<Vec<u8>> {
 /// A COSE_Sign1 structure whose form has been checked, and whose signature has not.
 #[derive(Debug, Clone)]
 pub struct SignedPayload {
-    protected_header: Vec<u8>,
     payload: Vec<u8>,
     signature: Signature,
 }
@@ -74,27 +72,30 @@ impl SignedPayload {
         if bytes.len() > MAX_SIGNED_LEN {
             return Err(CoseError::TooLong);
         }
-        let parsed = if bytes.first() == Some(&TAG_18) {
-            CoseSign1::from_tagged_slice(bytes)
-        } else {
-            CoseSign1::from_slice(bytes)
+        let parts = match read_exactly_one(bytes) {
+            Some(Value::Tag(TAG, untagged)) => untagged.into_array().ok(),
+            Some(untagged) => untagged.into_array().ok(),
+            None => None,
         };
-        let CoseSign1 { protected, unprotected, payload, signature } =
-            parsed.map_err(|_| CoseError::Malformed)?;
-        let expected = coset::HeaderBuilder::new().algorithm(Algorithm::ES384).build();
-        if protected.header != expected
-            || protected.header.alg != Some(RegisteredLabelWithPrivate::Assigned(Algorithm::ES384))
-        {
+        let parts = parts.and_then(|parts| <[Value; 4]>::try_from(parts).ok());
+        let Some([Value::Bytes(protected), Value::Map(unprotected), payload, Value::Bytes(signature)]) =
+            parts
+        else {
+            return Err(CoseError::Malformed);
+        };
+        if protected != PROTECTED_HEADER {
             return Err(CoseError::Algorithm);
         }
         if !unprotected.is_empty() {
             return Err(CoseError::UnprotectedHeader);
         }
-        Ok(Self {
-            protected_header: protected.original_data.ok_or(CoseError::Malformed)?,
-            payload: payload.ok_or(CoseError::NoPayload)?,
-            signature: Signature::from_slice(&signature).map_err(|_| CoseError::SignatureFormat)?,
-        })
+        let payload = match payload {
+            Value::Bytes(payload) => payload,
+            Value::Null => return Err(CoseError::NoPayload),
+            _ => return Err(CoseError::Malformed),
+        };
+        let signature = Signature::from_slice(&signature).map_err(|_| CoseError::SignatureFormat)?;
+        Ok(Self { payload, signature })
     }
 
     /// What was signed, if it was: see [`Self::is_signed_with`].
@@ -106,14 +107,14 @@ impl SignedPayload {
     /// True if the signature over the payload was made with the private half of `key`.
     #[must_use]
     pub fn is_signed_with(&self, key: &PublicKey) -> bool {
-        key.verify(&signed_bytes(&self.protected_header, &self.payload), &self.signature).is_ok()
+        key.verify(&signed_bytes(&self.payload), &self.signature).is_ok()
     }
 }
 
 /// The Sig_structure of RFC 9052 section 4.4, with no external data.
-fn signed_bytes(protected_header: &[u8], payload: &[u8]) -> Vec<u8> {
+fn signed_bytes(payload: &[u8]) -> Vec<u8> {
     let mut writer = Writer::with_capacity(payload.len().saturating_add(32));
-    writer.array(4).text(CONTEXT).bytes(protected_header).bytes(&[]).bytes(payload);
+    writer.array(4).text(CONTEXT).bytes(&PROTECTED_HEADER).bytes(&[]).bytes(payload);
     writer.finish()
 }
 
@@ -136,18 +137,17 @@ mod tests {
 
     #[test]
     fn the_signed_bytes_are_the_sig_structure() {
-        assert_eq!(
-            hex::encode(signed_bytes(&PROTECTED_HEADER, &[1, 2, 3])),
-            "846a5369676e61747572653144a10138224043010203"
-        );
+        assert_eq!(hex::encode(signed_bytes(&[1, 2, 3])), "846a5369676e61747572653144a10138224043010203");
     }
 
     #[test]
     fn tagged_and_untagged_are_read_alike() {
         let key = key();
         let untagged = sign(b"payload", &key).unwrap();
-        let tagged = [&[TAG_18][..], &untagged].concat();
-        for bytes in [untagged, tagged] {
+        let tagged = [&[0xd2][..], &untagged].concat();
+        // The tag's number in a byte of its own.
+        let tagged_longer = [&[0xd8, 18][..], &untagged].concat();
+        for bytes in [untagged, tagged, tagged_longer] {
             let read = SignedPayload::from_bytes(&bytes).unwrap();
             assert_eq!(read.payload(), b"payload");
             assert!(read.is_signed_with(key.public_key()));
@@ -168,9 +168,22 @@ mod tests {
             SignedPayload::from_bytes(&bytes).map(|_| ()).unwrap_err()
         };
         let good = &PROTECTED_HEADER[..];
-        // ES256, no header at all, ES384 with a content type beside it.
-        for header in [&[0xa1, 0x01, 0x26][..], &[], &[0xa2, 0x01, 0x38, 0x22, 0x03, 0x00]] {
-            assert_eq!(with(header, &[0xa0], Some(payload), &signature), CoseError::Algorithm);
+        for header in [
+            &[0xa1, 0x01, 0x26][..],                           // ES256
+            &[],                                               // none at all
+            &[0xa0],                                           // an empty map
+            &[0xa2, 0x01, 0x38, 0x22, 0x03, 0x00],             // ES384 with a content type beside it
+            &[0xa2, 0x01, 0x26, 0x01, 0x38, 0x22],             // the algorithm twice
+            &[0xa1, 0x18, 0x01, 0x38, 0x22],                   // ES384 in more bytes than it needs
+            &[0xbf, 0x01, 0x38, 0x22, 0xff],                   // without a length
+            &[0xa1, 0x01, 0x38, 0x22, 0x00],                   // something after it
+            &[0xa1, 0x01, 0x65, b'E', b'S', b'3', b'8', b'4'], // the algorithm's name
+        ] {
+            assert_eq!(
+                with(header, &[0xa0], Some(payload), &signature),
+                CoseError::Algorithm,
+                "{header:02x?}"
+            );
         }
         let key_id = [0xa1, 0x04, 0x41, 0x00];
         assert_eq!(with(good, &key_id, Some(payload), &signature), CoseError::UnprotectedHeader);
@@ -185,10 +198,54 @@ mod tests {
         let signed = sign(b"payload", &key()).unwrap();
         let with_tail = [&signed[..], &[0]].concat();
         let other_tag = [&[0xd1][..], &signed].concat();
-        for bytes in [&[][..], &[0x80], &[0x83], &signed[..signed.len() - 1], &with_tail, &other_tag] {
-            assert_eq!(SignedPayload::from_bytes(bytes).unwrap_err(), CoseError::Malformed);
+        let two_tags = [&[0xd2, 0xd2][..], &signed].concat();
+        // Arrays of three and of five, a header that is no string, one that is no map, a payload that is no string.
+        let three = [&[0x83][..], &signed[1..signed.len() - 98]].concat();
+        let five = [&[0x85][..], &signed[1..], &[0x00]].concat();
+        let changed = |position: usize, byte: u8| {
+            let mut changed = signed.clone();
+            changed[position] = byte;
+            changed
+        };
+        let (header, unprotected, payload) = (changed(1, 0x64), changed(6, 0x80), changed(7, 0x67));
+        for bytes in [
+            &[][..],
+            &[0x80],
+            &[0x83],
+            &signed[..signed.len() - 1],
+            &with_tail,
+            &other_tag,
+            &two_tags,
+            &three,
+            &five,
+            &header,
+            &unprotected,
+            &payload,
+        ] {
+            assert_eq!(SignedPayload::from_bytes(bytes).unwrap_err(), CoseError::Malformed, "{bytes:02x?}");
         }
         assert_eq!(SignedPayload::from_bytes(&vec![0; MAX_SIGNED_LEN + 1]).unwrap_err(), CoseError::TooLong);
         assert_eq!(SignedPayload::from_bytes(&[0; MAX_SIGNED_LEN]).unwrap_err(), CoseError::Malformed);
+    }
+
+    /// A server may read documents on threads of 128 KiB: what musl gives them.
+    #[test]
+    fn nesting_without_end_takes_no_stack() {
+        let nested = |byte: u8| vec![byte; MAX_SIGNED_LEN];
+        // Arrays and a tag as the envelope; arrays in its headers.
+        let in_header = |head: &[u8]| [head, &vec![0x81; MAX_SIGNED_LEN - head.len()]].concat();
+        let (protected, unprotected) =
+            ([0x84, 0x59, 0x3f, 0xfc], [0x84, 0x44, 0xa1, 0x01, 0x38, 0x22, 0xa1, 0x01]);
+        let hostile = [
+            nested(0x81),
+            nested(0x9f),
+            nested(0xa1),
+            nested(0xc6),
+            in_header(&protected),
+            in_header(&unprotected),
+        ];
+        let read = move || hostile.map(|bytes| SignedPayload::from_bytes(&bytes).unwrap_err());
+        let thread = std::thread::Builder::new().stack_size(128 * 1024).spawn(read).unwrap();
+        assert_eq!(thread.join().unwrap(), [CoseError::Malformed; 6]);
     }
 }

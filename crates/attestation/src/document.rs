@@ -6,6 +6,7 @@
 //! of 2026), another order of keys, and optional fields that are missing.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::time::{Duration, SystemTime};
 
 use ciborium::Value;
@@ -52,6 +53,9 @@ pub enum DocumentError {
     /// A field is there twice.
     #[error("field {0} is there twice")]
     Duplicate(&'static str),
+    /// A field that is not known here is there twice: nobody could tell which one counts.
+    #[error("a field that is not known is there twice")]
+    DuplicateUnknown,
     /// A field that must be there is not.
     #[error("field {0} is missing")]
     Missing(&'static str),
@@ -74,6 +78,9 @@ const CABUNDLE: &str = "cabundle";
 const PUBLIC_KEY: &str = "public_key";
 const USER_DATA: &str = "user_data";
 const NONCE: &str = "nonce";
+/// Every field.
+const FIELDS: [&str; 9] =
+    [MODULE_ID, DIGEST_FIELD, TIMESTAMP, PCRS, CERTIFICATE, CABUNDLE, PUBLIC_KEY, USER_DATA, NONCE];
 
 impl AttestationDocument {
     /// When it was made, as [`Self::timestamp`] says; `None` if that is past what the system can tell.
@@ -127,39 +134,40 @@ impl AttestationDocument {
     }
 }
 
-/// The fields of a payload that have not been taken yet.
-struct Fields(Vec<(String, Value)>);
+/// The fields of a payload that have not been taken yet. Those that nobody asks for are ignored: they are signed, and may be news.
+struct Fields(BTreeMap<String, Value>);
 
 impl Fields {
     fn read(payload: &[u8]) -> Result<Self, DocumentError> {
         let Some(Value::Map(pairs)) = read_exactly_one(payload) else { return Err(DocumentError::NotAMap) };
-        let fields = pairs.into_iter().map(|(key, value)| match key {
-            Value::Text(key) => Ok((key, value)),
-            _ => Err(DocumentError::NotAMap),
-        });
-        fields.collect::<Result<_, _>>().map(Self)
-    }
-
-    /// Takes a field out. Fields that nobody asks for are ignored: they are signed, and may be news.
-    fn take(&mut self, name: &'static str) -> Result<Option<Value>, DocumentError> {
-        let mut found = self.0.extract_if(.., |(key, _)| key == name);
-        match (found.next(), found.next()) {
-            (first, None) => Ok(first.map(|(_, value)| value)),
-            _ => Err(DocumentError::Duplicate(name)),
+        let mut fields = BTreeMap::new();
+        for (key, value) in pairs {
+            let Value::Text(key) = key else { return Err(DocumentError::NotAMap) };
+            match fields.entry(key) {
+                Entry::Vacant(entry) => _ = entry.insert(value),
+                Entry::Occupied(entry) => return Err(duplicate(entry.key())),
+            }
         }
+        Ok(Self(fields))
     }
 
     fn required(&mut self, name: &'static str) -> Result<Value, DocumentError> {
-        self.take(name)?.ok_or(DocumentError::Missing(name))
+        self.0.remove(name).ok_or(DocumentError::Missing(name))
     }
 
     fn optional_bytes(&mut self, name: &'static str) -> Result<Option<Vec<u8>>, DocumentError> {
-        match self.take(name)? {
+        match self.0.remove(name) {
             None | Some(Value::Null) => Ok(None),
             Some(Value::Bytes(bytes)) => Ok(Some(bytes)),
             Some(_) => Err(wrong(name, "it must be a byte string or null")),
         }
     }
+}
+
+/// The error about a field that is there twice. A name that is not known is anybody's invention, and not repeated.
+fn duplicate(name: &str) -> DocumentError {
+    let known = FIELDS.into_iter().find(|field| *field == name);
+    known.map_or(DocumentError::DuplicateUnknown, DocumentError::Duplicate)
 }
 
 fn wrong(field: &'static str, rule: &'static str) -> DocumentError {

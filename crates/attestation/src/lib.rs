@@ -27,8 +27,9 @@
 //! let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_736_179_625);
 //!
 //! let pcr0 = "8bb159f202bb95d6d4d98e0e103918246cea734f1d57cd263e4fd56075ed53f6fa8c68854817a32749a241e11874c26b".parse()?;
-//! let release = PcrSet::new("v1.4", [(PcrIndex::new(0).ok_or("a register")?, pcr0)].into());
-//! let policy = Policy { accept: release.into_iter().collect(), ..Policy::default() };
+//! let release = [(PcrIndex::new(0).ok_or("no such register")?, pcr0)];
+//! let release = PcrSet::new("v1.4", release.into()).ok_or("a set without registers would match everything")?;
+//! let policy = Policy { accept: vec![release], ..Policy::default() };
 //!
 //! let verified = verify(document, &root, time, &policy)?;
 //! assert_eq!(verified.matched.as_deref(), Some("v1.4"));

@@ -13,6 +13,9 @@ use thiserror::Error;
 use crate::document::AttestationDocument;
 use crate::pcr::{Pcr, PcrIndex};
 
+/// The registers that measure the image or who signed it. In documents of debug enclaves they are zero: nothing is measured there.
+const MEASURED: [u8; 4] = [0, 1, 2, 8];
+
 /// What a document must say. An empty policy accepts every production enclave.
 #[derive(Debug, Clone, Default)]
 pub struct Policy {
@@ -211,8 +214,17 @@ pub struct SetMismatch {
     pub first: Comparison,
 }
 
+/// Sets that an error message names; a report has all of them.
+const MAX_LISTED: usize = 8;
+
 fn listed(mismatches: &[SetMismatch]) -> String {
-    mismatches.iter().map(|mismatch| format!("; {}: {}", mismatch.set, mismatch.first)).collect()
+    let first = mismatches.iter().take(MAX_LISTED);
+    let mut text: String = first.map(|mismatch| format!("; {}: {}", mismatch.set, mismatch.first)).collect();
+    let more = mismatches.len().saturating_sub(MAX_LISTED);
+    if more > 0 {
+        text.push_str(&format!("; and {more} more"));
+    }
+    text
 }
 
 fn shown(pcr: Option<&Pcr>) -> String {
@@ -229,6 +241,23 @@ pub(crate) struct Accepted {
 impl Policy {
     /// The register that measures the certificate that an image was signed with.
     pub const SIGNER_PCR: u64 = 8;
+
+    /// True if whatever is accepted is tied to its image: by a register that measures it (PCR 0, 1, 2 or 8), or by its signer. If not,
+    /// somebody else's image may pass as well.
+    #[must_use]
+    pub fn restricts_images(&self) -> bool {
+        let measured =
+            |pcrs: &BTreeMap<PcrIndex, Pcr>| pcrs.keys().any(|index| MEASURED.contains(&index.get()));
+        let every_set = !self.accept.is_empty() && self.accept.iter().all(|set| measured(&set.pcrs));
+        measured(&self.pcrs) || every_set || !self.signers.is_empty()
+    }
+
+    /// True if every genuine document is accepted, of debug enclaves too.
+    pub(crate) fn demands_nothing(&self) -> bool {
+        let registers = self.pcrs.is_empty() && self.accept.is_empty() && self.signers.is_empty();
+        let echoed = [&self.nonce, &self.user_data, &self.public_key];
+        self.allow_debug && registers && echoed.iter().all(|expected| expected.is_none())
+    }
 
     /// Checks what a genuine document says.
     pub(crate) fn check(&self, document: &AttestationDocument) -> Result<Accepted, PolicyError> {

@@ -349,17 +349,15 @@ impl Report {
         };
         let verdict = Verdict(failure.map(VerifyError::step));
         let age_limit = policy.age;
-        let mut age = verdict.step(Step::Age, || AgeDetails::new(document?, time, age_limit));
-        if age.status == Status::Passed && age_limit.is_none() {
-            age.status = Status::NotAsked;
-        }
+        let age = verdict.step(Step::Age, || AgeDetails::new(document?, time, age_limit));
+        let expectations = verdict.step(Step::Policy, || Some(PolicyDetails::new(document?, policy)));
         let steps = Steps {
             structure: verdict.step(Step::Structure, || Some(StructureDetails { length: signed.len() })),
             chain: verdict.step(Step::Chain, || Some(ChainDetails::new(document?, roots))),
             dates: verdict.step(Step::Dates, || Some(DatesDetails { at: text(time) })),
             signature: verdict.step(Step::Signature, || Some(SignatureDetails { algorithm: "ES384" })),
-            age,
-            policy: verdict.step(Step::Policy, || Some(PolicyDetails::new(document?, policy))),
+            age: age.unless(age_limit.is_none()),
+            policy: expectations.unless(policy.demands_nothing()),
         };
         let failure = failure.map(|error| Failure { step: error.step(), reason: error.to_string() });
         Self { verified_at: text(time), failure, steps, content }
@@ -387,6 +385,16 @@ impl Verdict {
     fn step<T>(&self, step: Step, details: impl FnOnce() -> Option<T>) -> StepReport<T> {
         let status = self.status(step);
         StepReport { status, details: if status == Status::NotReached { None } else { details() } }
+    }
+}
+
+impl<T> StepReport<T> {
+    /// The same, but not asked for if nobody did: what passed then is nothing.
+    fn unless(mut self, unasked: bool) -> Self {
+        if unasked && self.status == Status::Passed {
+            self.status = Status::NotAsked;
+        }
+        self
     }
 }
 

@@ -14,7 +14,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Most crates that are linked, this one and compile-time ones included. Raise it only with a reason.
-const MAX_CRATES: usize = 66;
+const MAX_CRATES: usize = 62;
 /// Beginnings of the names of what has no business here: KVM, asynchronous runtimes, networks, cryptography in C.
 const FOREIGN: [&str; 20] = [
     "kvm",
@@ -87,7 +87,7 @@ fn packages() -> Vec<Value> {
 fn a_relying_party_links_few_crates() {
     let linked = linked();
     // Those that the verifier cannot be without: had the list been read wrongly, they would be missing.
-    for name in ["attestation", "p384", "x509-cert", "coset"] {
+    for name in ["attestation", "p384", "x509-cert", "ciborium"] {
         assert!(linked.iter().any(|(linked, _)| linked == name), "{name} is missing: {linked:?}");
     }
     assert!(linked.len() <= MAX_CRATES, "{} crates: {linked:?}", linked.len());

@@ -13,7 +13,7 @@ mod common;
 use std::time::Duration;
 
 use attestation::pcr::{Pcr, PcrIndex};
-use attestation::policy::file::{CheckedPolicy, PolicyFile, PolicyFileError, RootReference};
+use attestation::policy::file::{CheckedPolicy, NonceRequired, PolicyFile, PolicyFileError, RootReference};
 use attestation::policy::{Comparison, PcrSet, SetMismatch};
 use attestation::report::{Content, Status, examine};
 use attestation::roots::Roots;
@@ -73,6 +73,17 @@ fn half_of_one_set_and_half_of_another_do_not_make_one() {
 }
 
 #[test]
+fn a_refusal_names_the_first_eight_sets_and_counts_the_others() {
+    let with = |count: usize| {
+        let accept = (0..count).map(|number| set(&format!("r{number}."), 0, pcr(1))).collect();
+        refusal(&Policy { accept, ..Policy::default() }).to_string()
+    };
+    assert!(with(8).contains("r7.") && !with(8).contains("more"), "{}", with(8));
+    assert!(with(9).ends_with("; and 1 more") && !with(9).contains("r8."), "{}", with(9));
+    assert!(with(2000).len() < 4096);
+}
+
+#[test]
 fn registers_demanded_beside_the_sets_refuse_though_a_set_matches() {
     let policy = Policy {
         accept: vec![set("new", 0, pcr(0x40))],
@@ -80,6 +91,25 @@ fn registers_demanded_beside_the_sets_refuse_though_a_set_matches() {
         ..Policy::default()
     };
     assert!(matches!(refusal(&policy), PolicyError::Pcr(_)));
+}
+
+#[test]
+fn what_ties_a_policy_to_images_is_a_register_that_measures_them() {
+    let demanding = |number| Policy { pcrs: [(index(number), pcr(1))].into(), ..Policy::default() };
+    let accepting = |sets: &[u64]| {
+        let accept = sets.iter().map(|number| set(&number.to_string(), *number, pcr(1))).collect();
+        Policy { accept, ..Policy::default() }
+    };
+    assert!(!Policy::default().restricts_images());
+    for number in 0..32 {
+        let measures = [0, 1, 2, 8].contains(&number);
+        assert_eq!(demanding(number).restricts_images(), measures, "{number}");
+        assert_eq!(accepting(&[number]).restricts_images(), measures, "{number}");
+        // One set that any image matches is enough to accept any.
+        assert_eq!(accepting(&[0, number]).restricts_images(), measures, "{number}");
+    }
+    assert!(Policy { signers: [pcr(1)].into(), ..Policy::default() }.restricts_images());
+    assert!(!Policy { nonce: Some(vec![1]), ..Policy::default() }.restricts_images());
 }
 
 #[test]
@@ -174,6 +204,36 @@ fn a_report_agrees_with_the_verdict() {
 }
 
 #[test]
+fn a_report_does_not_say_passed_of_what_nobody_asked() {
+    let ours = Hierarchy::new(now());
+    let signed = ours.sign(&ours.document(now()));
+    let roots = Roots::from(ours.root_certificate());
+    let statuses = |policy: &Policy| {
+        let examination = examine(&signed, &roots, now(), policy);
+        assert!(examination.outcome.is_ok());
+        let steps = examination.report.steps();
+        (steps.age.status, steps.policy.status)
+    };
+    // That no debug enclave made it is demanded, and checked.
+    assert_eq!(statuses(&Policy::default()), (Status::NotAsked, Status::Passed));
+    let anything = || Policy { allow_debug: true, ..Policy::default() };
+    assert_eq!(statuses(&anything()), (Status::NotAsked, Status::NotAsked));
+    let bytes = |text: &str| Some(text.as_bytes().to_vec());
+    for demanding in [
+        Policy { pcrs: [(index(0), pcr(0x40))].into(), ..anything() },
+        Policy { accept: vec![set("v1", 0, pcr(0x40))], ..anything() },
+        Policy { signers: [pcr(0x48)].into(), ..anything() },
+        Policy { nonce: bytes("nonce"), ..anything() },
+        Policy { user_data: bytes("user data"), ..anything() },
+        Policy { public_key: bytes("public key"), ..anything() },
+    ] {
+        assert_eq!(statuses(&demanding), (Status::NotAsked, Status::Passed), "{demanding:?}");
+    }
+    let aged = Policy { age: Some(AgeLimit::new(Duration::ZERO)), ..anything() };
+    assert_eq!(statuses(&aged), (Status::Passed, Status::NotAsked));
+}
+
+#[test]
 fn a_report_of_bytes_that_are_none_is_made_too() {
     let examination = examine(&[], &Roots::new(), now(), &Policy::default());
     assert!(matches!(examination.report.content(), Content::Unreadable));
@@ -222,13 +282,38 @@ fn a_file_gives_the_policy_that_it_says() {
         table(0, "A0"),
         table(31, "ff"),
     );
-    let CheckedPolicy { policy, roots, require_nonce } = checked(&text).unwrap();
+    let checked = checked(&text).unwrap();
+    assert_eq!(
+        checked.roots(),
+        [RootReference::File("a/root.pem".into()), RootReference::Fingerprint([0xab; 32])]
+    );
+    let policy = checked.with_nonce(Some(b"nonce".to_vec())).unwrap();
+    assert_eq!(policy.nonce.as_deref(), Some(&b"nonce"[..]));
     assert_eq!(policy.accept, [set("v1", 0, pcr(0xa0)), set("set 2", 31, pcr(0xff))]);
     assert_eq!(policy.signers, [pcr(8)].into());
     assert_eq!(policy.age, Some(AgeLimit::new(Duration::from_secs(300))));
     assert_eq!(policy.user_data, Some(vec![1, 2]));
-    assert_eq!(roots, [RootReference::File("a/root.pem".into()), RootReference::Fingerprint([0xab; 32])]);
-    assert!(require_nonce && !policy.allow_debug);
+    assert!(!policy.allow_debug);
+}
+
+#[test]
+fn a_file_that_requires_a_nonce_gives_no_policy_without_one() {
+    let text = format!("require_nonce = true\n{}", table(0, "a0"));
+    for none in [None, Some(Vec::new())] {
+        assert_eq!(checked(&text).unwrap().with_nonce(none).unwrap_err(), NonceRequired);
+    }
+    assert_eq!(checked(&text).unwrap().with_nonce(Some(vec![0])).unwrap().nonce, Some(vec![0]));
+    assert_eq!(checked(&table(0, "a0")).unwrap().with_nonce(None).unwrap().nonce, None);
+}
+
+#[test]
+fn a_list_that_is_there_and_empty_is_refused() {
+    let image = table(0, "a0");
+    for name in ["roots", "signers"] {
+        assert_eq!(wrong(&format!("{name} = []\n{image}")), PolicyFileError::EmptyList(name));
+    }
+    let signer = format!("accept = []\nsigners = [\"{}\"]", "08".repeat(48));
+    assert_eq!(wrong(&signer), PolicyFileError::EmptyList("accept"));
 }
 
 #[test]

@@ -289,6 +289,17 @@ fn a_field_that_is_missing_or_there_twice_is_named() {
 }
 
 #[test]
+fn an_unknown_field_that_is_there_twice_is_refused_without_its_name() {
+    let mut twice = pairs(&Case::new().document);
+    twice.push((Value::from("\x1b[2J"), Value::from(1)));
+    assert!(AttestationDocument::from_payload(&encode(twice.clone())).is_ok());
+    twice.push((Value::from("\x1b[2J"), Value::from(1)));
+    let error = AttestationDocument::from_payload(&encode(twice)).unwrap_err();
+    assert_eq!(error, DocumentError::DuplicateUnknown);
+    assert!(!error.to_string().contains('\x1b'));
+}
+
+#[test]
 fn a_field_with_a_value_that_it_cannot_have_is_named() {
     let document = Case::new().document;
     let long_bundle = vec![Value::from(vec![1_u8]); 11];

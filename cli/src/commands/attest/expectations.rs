@@ -7,13 +7,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use attestation::pcr::{Pcr, PcrIndex};
-use attestation::policy::file::{CheckedPolicy, PolicyFile, RootReference};
+use attestation::policy::file::{CheckedPolicy, NonceRequired, PolicyFile, RootReference};
 use attestation::roots::Roots;
 use attestation::verify::{AgeLimit, Policy};
 
 use crate::args::{Bytes, ExpectedPcr, Time, VerifyArgs};
 use crate::error::{Failure, Result};
 use crate::input;
+use crate::output::printable;
 
 /// Longest policy that is read: some two thousand sets.
 const MAX_POLICY_FILE: u64 = 1024 * 1024;
@@ -21,7 +22,7 @@ const MAX_POLICY_FILE: u64 = 1024 * 1024;
 /// Trust and expectations.
 pub(super) struct Expectations {
     pub(super) roots: Roots,
-    /// The roots as people know them.
+    /// The roots as people know them, ready to be printed.
     pub(super) root_names: Vec<String>,
     pub(super) policy: Policy,
 }
@@ -29,7 +30,9 @@ pub(super) struct Expectations {
 impl Expectations {
     /// Those of a command line, the policy that it names included.
     pub(super) fn of(args: &VerifyArgs) -> Result<Self> {
-        let mut expected = Self { roots: Roots::new(), root_names: Vec::new(), policy: Policy::default() };
+        let nonce = args.nonce.as_ref().map(|bytes| bytes.0.clone());
+        let policy = Policy { nonce, ..Policy::default() };
+        let mut expected = Self { roots: Roots::new(), root_names: Vec::new(), policy };
         if let Some(path) = &args.policy {
             expected.read(path, args)?;
         }
@@ -41,43 +44,47 @@ impl Expectations {
     }
 
     fn read(&mut self, path: &Path, args: &VerifyArgs) -> Result<()> {
-        let CheckedPolicy { policy, roots, require_nonce } = policy_file(path)?;
+        let checked = policy_file(path)?;
         let refused =
-            |cause: &str, next: &str| Err(Failure::new(format_args!("{}: {cause}", path.display()), next));
-        match (roots.is_empty(), args.root.is_empty()) {
-            (true, true) => return refused("the policy names no roots", "add roots to it, or give --root"),
+            |cause: &str, next: &str| Failure::new(format_args!("{}: {cause}", path.display()), next);
+        match (checked.roots().is_empty(), args.root.is_empty()) {
+            (true, true) => {
+                return Err(refused("the policy names no roots", "add roots to it, or give --root"));
+            }
             (false, false) => {
-                return refused("the policy has roots, and --root is given too", "give roots in one place");
+                return Err(refused(
+                    "the policy has roots, and --root is given too",
+                    "give roots in one place",
+                ));
             }
             _ => {}
         }
-        if require_nonce && args.nonce.is_none() {
-            return refused("the policy requires a nonce", "give the nonce that you asked with as --nonce");
-        }
         let folder = path.parent().unwrap_or(Path::new(""));
-        for root in roots {
+        for root in checked.roots() {
             match root {
                 RootReference::File(file) => self.trust(&folder.join(file))?,
                 RootReference::Fingerprint(fingerprint) => {
-                    self.roots.trust_fingerprint(fingerprint);
+                    self.roots.trust_fingerprint(*fingerprint);
                     self.root_names.push(format!("SHA-256 {}", hex::encode(fingerprint)));
                 }
             }
         }
-        self.policy = policy;
+        self.policy = checked.with_nonce(self.policy.nonce.take()).map_err(|error: NonceRequired| {
+            refused(&error.to_string(), "give the nonce that you asked with as --nonce")
+        })?;
         Ok(())
     }
 
     fn trust(&mut self, path: &Path) -> Result<()> {
         let root = input::root_certificate(path)?;
         self.roots.trust(&root);
-        self.root_names.push(format!("{}, SHA-256 {}", root.subject(), hex::encode(root.fingerprint())));
+        let subject = printable(&root.subject());
+        self.root_names.push(format!("{subject}, SHA-256 {}", hex::encode(root.fingerprint())));
         Ok(())
     }
 
     fn add_options(&mut self, args: &VerifyArgs) -> Result<()> {
         self.policy.pcrs = registers(&args.pcrs)?;
-        self.policy.nonce = args.nonce.as_ref().map(|bytes| bytes.0.clone());
         add_bytes("user data", "--user-data", &mut self.policy.user_data, args.user_data.as_ref())?;
         add_bytes("public key", "--public-key", &mut self.policy.public_key, args.public_key.as_ref())?;
         self.policy.allow_debug |= args.allow_debug;
@@ -98,9 +105,11 @@ impl Expectations {
 
 fn policy_file(path: &Path) -> Result<CheckedPolicy> {
     let bytes = input::read_bounded(path, MAX_POLICY_FILE, "the policy")?;
+    // The reader of TOML shows the line that is wrong, as it is, on lines of its own.
     let refused = |error: &dyn std::fmt::Display| {
+        let error: Vec<String> = error.to_string().lines().map(printable).collect();
         Failure::new(
-            format_args!("{} is not a policy: {error}", path.display()),
+            format_args!("{} is not a policy: {}", path.display(), error.join("\n")),
             "its form is in docs/attestation.md, \"The policy file\"",
         )
     };

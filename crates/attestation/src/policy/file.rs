@@ -24,7 +24,7 @@ use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use thiserror::Error;
 
-use super::{AgeLimit, PcrSet, Policy};
+use super::{AgeLimit, MEASURED, PcrSet, Policy};
 use crate::pcr::{Pcr, PcrIndex};
 use crate::roots::FINGERPRINT_LEN;
 
@@ -32,17 +32,13 @@ use crate::roots::FINGERPRINT_LEN;
 const FINGERPRINT_PREFIX: &str = "sha256:";
 /// What the name of a register begins with.
 const REGISTER_PREFIX: &str = "PCR";
-/// The registers that are zero in documents of debug enclaves, in which nothing is measured.
-const MEASURED: [u8; 4] = [0, 1, 2, 8];
 
 /// The file's content. [`Self::check`] makes a policy of it.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PolicyFile {
-    #[serde(default)]
-    roots: Vec<String>,
-    #[serde(default)]
-    signers: Vec<Pcr>,
+    roots: Option<Vec<String>>,
+    signers: Option<Vec<Pcr>>,
     max_age_seconds: Option<u64>,
     max_future_seconds: Option<u64>,
     #[serde(default)]
@@ -51,20 +47,40 @@ pub struct PolicyFile {
     require_nonce: bool,
     user_data: Option<String>,
     public_key: Option<String>,
-    #[serde(default)]
-    accept: Vec<AcceptedSet>,
+    accept: Option<Vec<AcceptedSet>>,
 }
 
-/// A policy as its author meant it.
+/// A policy as its author meant it, without the nonce, which is another one each time: [`Self::with_nonce`].
 #[derive(Debug, Clone)]
 pub struct CheckedPolicy {
-    /// What documents must say. Its nonce is the caller's to set: it is another one each time.
-    pub policy: Policy,
-    /// The roots that are trusted; if there are none, the caller says which.
-    pub roots: Vec<RootReference>,
-    /// True if a document without a nonce of the caller's is not to be accepted.
-    pub require_nonce: bool,
+    policy: Policy,
+    roots: Vec<RootReference>,
+    require_nonce: bool,
 }
+
+impl CheckedPolicy {
+    /// The roots that are trusted; if there are none, the caller says which.
+    #[must_use]
+    pub fn roots(&self) -> &[RootReference] {
+        &self.roots
+    }
+
+    /// What documents must say, to whoever asked with this nonce.
+    ///
+    /// # Errors
+    /// [`NonceRequired`] if the policy asks for a nonce, and there is none or an empty one.
+    pub fn with_nonce(self, nonce: Option<Vec<u8>>) -> Result<Policy, NonceRequired> {
+        if self.require_nonce && nonce.as_ref().is_none_or(Vec::is_empty) {
+            return Err(NonceRequired);
+        }
+        Ok(Policy { nonce, ..self.policy })
+    }
+}
+
+/// A policy that judges nothing without the nonce that was asked with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("the policy requires a nonce")]
+pub struct NonceRequired;
 
 /// How a policy names a root.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,6 +97,9 @@ pub enum PolicyFileError {
     /// It would accept every production enclave of its roots.
     #[error("the policy accepts every image: it has neither [[accept]] with PCRs nor signers")]
     Empty,
+    /// A list that is there and empty: its author, or the program that wrote it, forgot what belongs into it.
+    #[error("{0} is an empty list, which would demand nothing: fill it or leave it out")]
+    EmptyList(&'static str),
     /// A set without registers would match everything.
     #[error("the set {0} has no PCR: it would match every image")]
     EmptySet(String),
@@ -117,23 +136,34 @@ impl PolicyFile {
     /// # Errors
     /// [`PolicyFileError`] says which rule is broken.
     pub fn check(self) -> Result<CheckedPolicy, PolicyFileError> {
-        if self.accept.is_empty() && self.signers.is_empty() {
+        let accept = list("accept", self.accept)?;
+        let signers = list("signers", self.signers)?;
+        let roots = list("roots", self.roots)?;
+        if accept.is_empty() && signers.is_empty() {
             return Err(PolicyFileError::Empty);
         }
-        if !self.allow_debug && self.signers.iter().any(Pcr::is_zero) {
+        if !self.allow_debug && signers.iter().any(Pcr::is_zero) {
             return Err(PolicyFileError::Zero { set: "signers".to_owned(), index: 8 });
         }
         let policy = Policy {
-            accept: sets(self.accept, self.allow_debug)?,
-            signers: self.signers.into_iter().collect(),
+            accept: sets(accept, self.allow_debug)?,
+            signers: signers.into_iter().collect(),
             age: age(self.max_age_seconds, self.max_future_seconds)?,
             user_data: bytes("user_data", self.user_data)?,
             public_key: bytes("public_key", self.public_key)?,
             allow_debug: self.allow_debug,
             ..Policy::default()
         };
-        let roots = self.roots.into_iter().map(root).collect::<Result<_, _>>()?;
+        let roots = roots.into_iter().map(root).collect::<Result<_, _>>()?;
         Ok(CheckedPolicy { policy, roots, require_nonce: self.require_nonce })
+    }
+}
+
+/// A list that may be left out, but not be there empty.
+fn list<T>(name: &'static str, given: Option<Vec<T>>) -> Result<Vec<T>, PolicyFileError> {
+    match given {
+        Some(given) if given.is_empty() => Err(PolicyFileError::EmptyList(name)),
+        given => Ok(given.unwrap_or_default()),
     }
 }
 
