@@ -19,6 +19,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::listeners::{Accepted, Listener};
 use super::notices::{Notice, Notices};
+use super::notify::{self, Manager, State};
 use super::{
     Address, Endpoint, Limits, ListenError, Operations, Principals, SERVICE, Shared, TlsError, TlsFiles,
     connection, tls,
@@ -135,8 +136,11 @@ impl Server {
     }
 
     /// Serves until SIGTERM or SIGINT, or until every enclave has ended and there is no other listener. At SIGHUP the principals
-    /// become what `reload` reads; what else it reads it puts into place itself, and only if it returns no error.
+    /// become what `reload` reads; what else it reads it puts into place itself, and only if it returns no error. A service manager that
+    /// wants to know is told when it serves, reloads and ends.
     pub fn run(mut self, reload: impl Fn() -> Result<Principals, String>) {
+        let manager = self.manager();
+        self.tell_manager(&manager, State::Serving);
         loop {
             let (signals, listeners) = (&mut self.signals, &mut self.listeners);
             let next = self.runtime.block_on(async {
@@ -146,19 +150,44 @@ impl Server {
                 }
             });
             match next {
-                Next::Reload => self.shared.notices.tell(&match reload() {
-                    Ok(principals) => {
-                        let count = principals.count();
-                        self.replace_principals(principals);
-                        Notice::Reloaded { principals: count }
-                    }
-                    Err(why) => Notice::NotReloaded { why },
-                }),
+                Next::Reload => {
+                    self.tell_manager(&manager, State::Reloading);
+                    let state = self.reload(&reload);
+                    self.tell_manager(&manager, state);
+                }
                 Next::End => break,
             }
         }
         self.shared.notices.tell(&Notice::Ending);
+        self.tell_manager(&manager, State::Ending);
         self.end();
+    }
+
+    fn reload(&self, reload: &impl Fn() -> Result<Principals, String>) -> State {
+        let (notice, state) = match reload() {
+            Ok(principals) => {
+                let count = principals.count();
+                self.replace_principals(principals);
+                (Notice::Reloaded { principals: count }, State::Serving)
+            }
+            Err(why) => (Notice::NotReloaded { why }, State::NotReloaded),
+        };
+        self.shared.notices.tell(&notice);
+        state
+    }
+
+    /// The service manager; nobody if it cannot be reached, which is told in the log.
+    fn manager(&self) -> Manager {
+        Manager::at(std::env::var_os(notify::SOCKET)).unwrap_or_else(|error| {
+            self.shared.notices.tell(&Notice::ManagerNotTold { why: error.to_string() });
+            Manager::default()
+        })
+    }
+
+    fn tell_manager(&self, manager: &Manager, state: State) {
+        if let Err(error) = manager.tell(state) {
+            self.shared.notices.tell(&Notice::ManagerNotTold { why: error.to_string() });
+        }
     }
 
     /// From now on others may sign requests.
