@@ -1,8 +1,7 @@
 //! The key service as a unit of a real systemd: the unit file that is shipped, and the commands of docs/kms.md, "Under systemd".
 
-use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::Command;
 
 use containers::tool;
 use serde_json::{Value, json};
@@ -28,6 +27,13 @@ const START: &str = "systemctl enable --now enclave-kms";
 const RELOAD: &str = "systemctl reload enclave-kms";
 const BACKUP: &str = "kms backup /var/lib/enclave-kms/keys.backup";
 
+const STOP: &str = "systemctl stop enclave-kms";
+const ENCRYPT_NEXT: &str =
+    "systemd-creds encrypt --name=kms-master.next - /etc/credstore.encrypted/kms-master.next";
+const ROTATE: &str = r"systemd-run --quiet --pipe --wait --collect --uid=enclave-kms -p LimitMEMLOCK=infinity \
+    -E ENCLAVE_STATE_DIR=/var/lib/enclave-kms -p LoadCredentialEncrypted=kms-master:/etc/credstore.encrypted/kms-master \
+    -p LoadCredentialEncrypted=kms-master.next:/etc/credstore.encrypted/kms-master.next \
+    enclave kms rotate-master-key";
 /// The drop-in for a credential that is not encrypted.
 const NOT_ENCRYPTED: &str = "LoadCredentialEncrypted=\nLoadCredential=kms-master:/run/credstore/kms-master\n";
 
@@ -38,23 +44,6 @@ const NO_CREDENTIALS: &str = "243";
 /// The exposure that `systemd-analyze security` may find at most, in tenths of 0 to 10. Without any setting it is 96.
 const EXPOSURE: u32 = 15;
 
-/// Asks with boto3 what each line of standard input says.
-const CLIENT: &str = r#"import boto3, botocore.exceptions, json, sys
-
-def ask(key, operation, arguments):
-    kms = boto3.client("kms", aws_access_key_id=key["AccessKeyId"], aws_secret_access_key=key["SecretAccessKey"])
-    binary = {"Plaintext", "CiphertextBlob"}
-    arguments = {name: bytes.fromhex(value) if name in binary else value for name, value in arguments.items()}
-    try:
-        return getattr(kms, operation)(**arguments)
-    except botocore.exceptions.ClientError as error:
-        return {"Error": error.response["Error"]["Code"]}
-
-for line in sys.stdin:
-    answer = ask(*json.loads(line))
-    print(json.dumps(answer, default=lambda value: value.hex() if isinstance(value, bytes) else str(value)), flush=True)
-"#;
-
 /// A machine with the program, the unit and the service's user, a master key as its credential, and a service made from it.
 struct Host {
     machine: Machine,
@@ -64,10 +53,9 @@ struct Host {
 
 impl Host {
     fn new() -> Self {
-        let machine = Machine::boot(&tool::systemd_root());
+        let machine = Machine::boot(&tool::systemd_root(), &[Path::new(UNIT_FILE)]);
         machine.install(&bin_dir().join("enclave"), "/usr/local/bin/enclave", 0o755);
-        machine.install(Path::new(UNIT_FILE), &format!("/etc/systemd/system/{UNIT}"), 0o644);
-        let _ = machine.run(&format!("systemctl daemon-reload; {USER}; {STORE}")).success();
+        let _ = machine.run(&format!("{USER}; {STORE}")).success();
         let mut host = Self { machine, made: Value::Null };
         host.give_master_key(&master_key());
         host.made = host.kms(&format!("{INIT} -o json")).success().json();
@@ -91,8 +79,26 @@ impl Host {
         self.machine.run(&format!("systemctl {command}"))
     }
 
-    fn property(&self, name: &str) -> String {
-        self.machine.property(UNIT, name)
+    fn status_text(&self) -> String {
+        let [text] = self.machine.properties(UNIT, ["StatusText"]);
+        text
+    }
+
+    /// Asks the service with curl, which signs for AWS's services as others do.
+    fn ask(&self, key: &Value, operation: &str, request: &Value) -> Value {
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let printed = Printed::of(
+            self.machine
+                .on_its_network("curl")
+                .args(["--silent", "--show-error", "--cacert"])
+                .arg(self.machine.path(&text(&self.made["Authority"])))
+                .args(["--aws-sigv4", &format!("aws:amz:{}:kms", text(&self.made["Region"])), "--user"])
+                .arg(format!("{}:{}", text(&key["AccessKeyId"]), text(&key["SecretAccessKey"])))
+                .args(["--header", "Content-Type: application/x-amz-json-1.1"])
+                .args(["--header", &format!("X-Amz-Target: TrentService.{operation}")])
+                .args(["--data", &request.to_string(), &text(&self.made["Endpoint"])]),
+        );
+        printed.success().json()
     }
 
     /// Gives the unit's section of this name other settings.
@@ -109,9 +115,8 @@ impl Host {
         let journal = self.machine.journal(UNIT);
         let last = journal.rsplit_once("Starting ").map_or("", |(_, last)| last);
         assert!(last.contains(reason), "the journal does not say {reason:?}: {journal}");
-        assert_eq!(self.property("ActiveState"), "failed", "{journal}");
-        assert_eq!(self.property("ExecMainStatus"), status, "{journal}");
-        assert_eq!(self.property("NRestarts"), "0", "{journal}");
+        let state = self.machine.properties(UNIT, ["ActiveState", "ExecMainStatus", "NRestarts"]);
+        assert_eq!(state, ["failed", status, "0"], "{journal}");
     }
 }
 
@@ -120,50 +125,11 @@ fn master_key() -> Vec<u8> {
     tool::run(Command::new("openssl").args(["rand", "-hex", "32"])).into_bytes()
 }
 
-/// boto3 on the machine's network, for one question after the other.
-struct Client {
-    process: Child,
-    questions: ChildStdin,
-    answers: BufReader<ChildStdout>,
-}
-
-impl Client {
-    fn new(host: &Host) -> Self {
-        let text = |name: &str| host.made[name].as_str().unwrap();
-        let mut process = host
-            .machine
-            .on_its_network("/usr/bin/python3")
-            .args(["-B", "-c", CLIENT])
-            .env("PYTHONPATH", tool::boto3_root().join("usr/lib/python3/dist-packages"))
-            .env("AWS_DEFAULT_REGION", text("Region"))
-            .env("AWS_ENDPOINT_URL_KMS", text("Endpoint"))
-            .env("AWS_CA_BUNDLE", host.machine.path(text("Authority")))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let (questions, answers) = (process.stdin.take().unwrap(), process.stdout.take().unwrap());
-        Self { process, questions, answers: BufReader::new(answers) }
-    }
-
-    fn ask(&mut self, key: &Value, operation: &str, arguments: &Value) -> Value {
-        writeln!(self.questions, "{}", json!([key, operation, arguments])).unwrap();
-        let mut answer = String::new();
-        let _ = self.answers.read_line(&mut answer).unwrap();
-        serde_json::from_str(&answer).unwrap()
-    }
-}
-
-impl Drop for Client {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
 #[test]
 fn the_documentation_has_the_commands_that_are_tested() {
-    for command in [USER, STORE, ENCRYPT, KMS, INIT, START, BACKUP, RELOAD, NOT_ENCRYPTED] {
+    for command in
+        [USER, STORE, ENCRYPT, KMS, INIT, START, RELOAD, BACKUP, STOP, ENCRYPT_NEXT, ROTATE, NOT_ENCRYPTED]
+    {
         assert!(DOCUMENTATION.contains(command), "docs/kms.md does not say: {command}");
     }
 }
@@ -175,28 +141,28 @@ fn the_unit_serves_reloads_comes_back_and_ends() {
     let _ = host.machine.run(&format!("systemd-analyze verify /etc/systemd/system/{UNIT}")).success();
     let _ = host.machine.run(START).success();
     assert_eq!(host.systemctl(&format!("is-active {UNIT}")).success().stdout, "active\n");
-    assert_eq!(host.property("StatusText"), "serving");
+    assert_eq!(host.status_text(), "serving");
     assert_confined(&host);
 
-    let mut client = Client::new(&host);
     let administrator = &host.made["Administrator"];
-    let key = &client.ask(administrator, "create_key", &json!({}))["KeyMetadata"]["KeyId"];
-    let sealed = client.ask(administrator, "encrypt", &json!({ "KeyId": key, "Plaintext": "cafe" }));
+    let key = &host.ask(administrator, "CreateKey", &json!({}))["KeyMetadata"]["KeyId"];
+    let sealed = host.ask(administrator, "Encrypt", &json!({ "KeyId": key, "Plaintext": "c2VjcmV0" }));
     let sealed = json!({ "CiphertextBlob": sealed["CiphertextBlob"] });
-    assert_eq!(client.ask(administrator, "decrypt", &sealed)["Plaintext"], "cafe");
+    let opens = || assert_eq!(host.ask(administrator, "Decrypt", &sealed)["Plaintext"], "c2VjcmV0");
+    opens();
 
     // A reload reads whom the service knows, or keeps what it has.
     let application = host.kms("kms principal add application -o json").success().json();
-    let unknown = client.ask(&application, "decrypt", &sealed);
-    assert_eq!(unknown["Error"], "UnrecognizedClientException", "{unknown}");
+    let unknown = host.ask(&application, "Decrypt", &sealed);
+    assert_eq!(unknown["__type"], "UnrecognizedClientException", "{unknown}");
     let _ = host.machine.run(RELOAD).success();
     let _ = host.machine.journal_until(UNIT, "read the principals again: 2 access keys", 1);
-    let denied = client.ask(&application, "decrypt", &sealed);
-    assert_eq!(denied["Error"], "AccessDeniedException", "{denied}");
+    let denied = host.ask(&application, "Decrypt", &sealed);
+    assert_eq!(denied["__type"], "AccessDeniedException", "{denied}");
     let _ = host.machine.run(&format!("echo nonsense >>{FOLDER}/kms.toml; {RELOAD}")).success();
     let _ = host.machine.journal_until(UNIT, "kept the principals as they were", 1);
-    assert!(host.property("StatusText").starts_with("serving as before: "));
-    assert_eq!(client.ask(administrator, "decrypt", &sealed)["Plaintext"], "cafe");
+    assert!(host.status_text().starts_with("serving as before: "));
+    opens();
     let _ = host.machine.run(&format!("sed -i '$d' {FOLDER}/kms.toml")).success();
 
     // A backup while it runs, by one who has the credential.
@@ -207,24 +173,31 @@ fn the_unit_serves_reloads_comes_back_and_ends() {
     // Killed, it comes back with all that it had.
     let _ = host.systemctl(&format!("kill --kill-who=main --signal=KILL {UNIT}")).success();
     let _ = host.machine.journal_until(UNIT, "Started ", 2);
-    assert_eq!(host.property("NRestarts"), "1");
-    assert_eq!(client.ask(administrator, "decrypt", &sealed)["Plaintext"], "cafe");
+    opens();
 
-    // The client's connection is still open.
-    let _ = host.systemctl(&format!("stop {UNIT}")).success();
-    let ended = ["ActiveState", "Result", "ExecMainStatus"].map(|name| host.property(name));
+    let _ = host.machine.run(STOP).success();
+    let ended = host.machine.properties(UNIT, ["ActiveState", "Result", "ExecMainStatus"]);
     assert_eq!(ended, ["inactive", "success", "0"], "{}", host.machine.journal(UNIT));
+
+    // A new master key, beside the old one and then in its place.
+    let new = master_key();
+    let _ = host.machine.feed(ENCRYPT_NEXT, &new).success();
+    let rotated = host.machine.run(ROTATE).success();
+    assert!(rotated.stdout.contains("Sealed 1 key"), "{rotated:?}");
+    host.give_master_key(&new);
+    let _ = host.systemctl(&format!("start {UNIT}")).success();
+    opens();
 }
 
 /// What the kernel says of the process, and systemd of the unit.
 fn assert_confined(host: &Host) {
+    let [process] = host.machine.properties(UNIT, ["MainPID"]);
     let says = |file: &str, name: &str| {
-        let path = format!("/proc/{}/{file}", host.property("MainPID"));
-        let text = std::fs::read_to_string(host.machine.path(&path)).unwrap();
+        let text = std::fs::read_to_string(host.machine.path(&format!("/proc/{process}/{file}"))).unwrap();
         let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap();
         line.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
     };
-    for set in ["CapPrm:", "CapEff:", "CapBnd:", "CapAmb:"] {
+    for set in ["CapInh:", "CapPrm:", "CapEff:", "CapBnd:", "CapAmb:"] {
         assert_eq!(says("status", set), ["0000000000000000"], "{set}");
     }
     assert_eq!(says("status", "NoNewPrivs:"), ["1"]);
@@ -232,9 +205,8 @@ fn assert_confined(host: &Host) {
     assert!(!says("status", "Uid:").contains(&"0".to_owned()), "it is root");
     assert_ne!(says("status", "VmLck:")[0], "0", "its memory can be swapped out");
     assert_eq!(says("limits", "Max core file size")[..2], ["0", "0"]);
-    let analysis =
-        host.machine.run(&format!("systemd-analyze security --no-pager --threshold={EXPOSURE} {UNIT}"));
-    let _ = analysis.success();
+    let analysis = format!("systemd-analyze security --no-pager --threshold={EXPOSURE} {UNIT}");
+    let _ = host.machine.run(&analysis).success();
 }
 
 #[test]
@@ -266,5 +238,5 @@ fn without_the_right_master_key_the_unit_fails_and_says_why() {
         .run("mkdir -p -m 0700 /run/credstore; systemd-creds decrypt --name=kms-master /root/kept /run/credstore/kms-master")
         .success();
     let _ = host.systemctl(&format!("start {UNIT}")).success();
-    assert_eq!(host.property("StatusText"), "serving");
+    assert_eq!(host.status_text(), "serving");
 }

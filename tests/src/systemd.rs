@@ -19,8 +19,10 @@ use crate::product::Printed;
 const BOOT: &str = include_str!("systemd/boot");
 /// Where a program is looked for, in and out of the machine.
 const PATH: &str = "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-/// So long systemd does not take, even on a busy emulated host.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// So long systemd does not take, even on a busy emulated host, whose clock may run ahead.
+const PATIENCE: Duration = Duration::from_secs(300);
+/// The same for an answer on its bus, as systemd's programs want it.
+const BUS_PATIENCE: &str = "300s";
 /// Where cgroups are.
 const CGROUPS: &str = "/sys/fs/cgroup";
 
@@ -35,12 +37,13 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Boots a tree of `tools/debian-tree systemd`, which stays as it is, and comes back when systemd says that it is ready.
+    /// Boots a tree of `tools/debian-tree systemd`, which stays as it is, with these units in it, and comes back when systemd says that it
+    /// is ready.
     ///
     /// # Panics
     /// If it does not start.
     #[must_use]
-    pub fn boot(tree: &Path) -> Self {
+    pub fn boot(tree: &Path, units: &[&Path]) -> Self {
         let folder = tempfile::Builder::new().prefix("enclave-systemd-").tempdir().unwrap();
         let (scratch, host) = (folder.path().join("scratch"), folder.path().join("host"));
         fs::create_dir(&scratch).unwrap();
@@ -55,6 +58,7 @@ impl Machine {
             .args(["unshare", "--pid", "--fork", "--kill-child"])
             .args(["--mount", "--uts", "--ipc", "--net", "--cgroup", "sh", "-c", BOOT, "boot"])
             .args([tree, &scratch, &host])
+            .args(units)
             .env_clear()
             .env("PATH", PATH)
             .stdin(Stdio::null())
@@ -99,7 +103,7 @@ impl Machine {
     fn entering(&self, namespaces: &str) -> Command {
         let mut command = Command::new("nsenter");
         command.args(["--target", &self.init.to_string(), namespaces]);
-        command.env_clear().env("PATH", PATH).stdin(Stdio::null());
+        command.env_clear().env("PATH", PATH).env("SYSTEMD_BUS_TIMEOUT", BUS_PATIENCE).stdin(Stdio::null());
         command
     }
 
@@ -147,11 +151,15 @@ impl Machine {
         self.run(&script).success().stdout
     }
 
-    /// A property of a unit.
+    /// Properties of a unit.
     #[must_use]
-    pub fn property(&self, unit: &str, name: &str) -> String {
-        let script = format!("systemctl show --property={name} --value {unit}");
-        self.run(&script).success().stdout.trim_end().to_owned()
+    pub fn properties<const N: usize>(&self, unit: &str, names: [&str; N]) -> [String; N] {
+        let script = format!("systemctl show --property={} {unit}", names.join(","));
+        let shown = self.run(&script).success().stdout;
+        let value = |name: &str| {
+            shown.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('=')).unwrap().to_owned()
+        };
+        names.map(value)
     }
 }
 
@@ -170,7 +178,7 @@ fn wait_until_ready(socket: &UnixDatagram) {
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut buffer = [0; 4096];
     loop {
-        let length = socket.recv(&mut buffer).expect("systemd starts within a minute");
+        let length = socket.recv(&mut buffer).expect("systemd starts in time");
         if String::from_utf8_lossy(&buffer[..length]).lines().any(|line| line == "READY=1") {
             return;
         }

@@ -7,6 +7,7 @@ use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
@@ -36,9 +37,8 @@ impl State {
             }
             Self::Reloading => {
                 // With the time, by which `Type=notify-reload` tells this answer to its signal from an earlier one.
-                let now = clock_gettime(ClockId::Monotonic);
-                let microseconds = i128::from(now.tv_sec) * 1_000_000 + i128::from(now.tv_nsec) / 1000;
-                format!("RELOADING=1\nMONOTONIC_USEC={microseconds}\n")
+                let now = Duration::try_from(clock_gettime(ClockId::Monotonic)).unwrap_or_default();
+                format!("RELOADING=1\nMONOTONIC_USEC={}\n", now.as_micros())
             }
             Self::Ending => "STOPPING=1\nSTATUS=ending\n".to_owned(),
         }
