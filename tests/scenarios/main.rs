@@ -21,4 +21,5 @@ mod hostile;
 mod kms;
 mod nitro_cli;
 mod signed;
+mod systemd;
 mod vsock;

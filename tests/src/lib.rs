@@ -19,4 +19,5 @@ pub mod image;
 pub mod image_file;
 pub mod processes;
 pub mod product;
+pub mod systemd;
 pub mod visit;

@@ -34,12 +34,7 @@ impl Printed {
     /// Runs a command to its end.
     #[must_use]
     pub fn of(command: &mut Command) -> Self {
-        let Output { status, stdout, stderr } = command.output().unwrap();
-        Self {
-            status: status.code(),
-            stdout: String::from_utf8_lossy(&stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&stderr).into_owned(),
-        }
+        command.output().unwrap().into()
     }
 
     /// The one JSON value on standard output.
@@ -64,6 +59,16 @@ impl Printed {
             assert!(self.stderr.contains(word), "the error does not say {word:?}: {self:#?}");
         }
         self
+    }
+}
+
+impl From<Output> for Printed {
+    fn from(Output { status, stdout, stderr }: Output) -> Self {
+        Self {
+            status: status.code(),
+            stdout: String::from_utf8_lossy(&stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&stderr).into_owned(),
+        }
     }
 }
 

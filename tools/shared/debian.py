@@ -51,14 +51,15 @@ def candidate_versions(packages):
     return versions
 
 
-def unpack(package, folder):
-    """Downloads `package` into `folder` and unpacks it to `folder`/tree. apt checks the archive's signature and hash."""
-    output_of(["apt-get", "download", package], cwd=folder)
-    deb = next(folder.glob("*.deb"), None)
-    if deb is None:
-        raise ToolError(f"apt-get downloaded no file for {package}")
-    output_of(["dpkg-deb", "--extract", deb, folder / "tree"])
-    deb.unlink()
+def unpack(packages, folder):
+    """Downloads `packages` into `folder` and unpacks them to `folder`/tree. apt checks the archive's signature and hashes."""
+    output_of(["apt-get", "download", *packages], cwd=folder)
+    debs = sorted(folder.glob("*.deb"))
+    if len(debs) != len(packages):
+        raise ToolError(f"apt-get downloaded {len(debs)} files for {' '.join(packages)}")
+    for deb in debs:
+        output_of(["dpkg-deb", "--extract", deb, folder / "tree"])
+        deb.unlink()
     return folder / "tree"
 
 

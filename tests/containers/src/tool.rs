@@ -38,6 +38,12 @@ pub fn boto3_root() -> PathBuf {
     debian_tree("boto3")
 }
 
+/// A Debian root folder that systemd boots in a container. In the project's cache; not to be changed.
+#[must_use]
+pub fn systemd_root() -> PathBuf {
+    debian_tree("systemd")
+}
+
 /// A folder of unpacked Debian packages, from `tools/debian-tree`, which says what there is.
 pub(crate) fn debian_tree(name: &str) -> PathBuf {
     let tool = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tools/debian-tree");

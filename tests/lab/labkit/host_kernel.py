@@ -46,7 +46,7 @@ def unpack(package, draft):
     """Downloads `package` and keeps vmlinux and the wanted modules, in loading order, in the folder `draft`."""
     cache.say("lab", f"downloading {package} (about 100 MB, once)")
     with tempfile.TemporaryDirectory(prefix=".unpack-", dir=draft.parent) as scratch:
-        tree = debian.unpack(package, pathlib.Path(scratch))
+        tree = debian.unpack([package], pathlib.Path(scratch))
         (bzimage,) = (tree / "boot").glob("vmlinuz-*")
         (draft / "bzImage").write_bytes(bzimage.read_bytes())
         (draft / "vmlinux").write_bytes(extract_vmlinux(bzimage.read_bytes()))

@@ -16,6 +16,7 @@ mod http;
 pub mod limits;
 mod listeners;
 mod notices;
+mod notify;
 mod running;
 pub mod setup;
 mod tls;

@@ -46,6 +46,11 @@ pub(super) enum Notice {
         /// Why.
         why: String,
     },
+    /// The service manager does not know how it is with the service.
+    ManagerNotTold {
+        /// Why.
+        why: String,
+    },
     /// The service ends; requests that run are still answered.
     Ending,
     /// A signal asked to read the principals again, and how documents are verified.
@@ -81,6 +86,9 @@ impl fmt::Display for Notice {
             Self::HouseNotKept { why } => {
                 write!(f, "keys whose deletion is due could not be destroyed: {why}")
             }
+            Self::ManagerNotTold { why } => {
+                write!(f, "could not tell the service manager, by $NOTIFY_SOCKET: {why}")
+            }
             Self::Ending => f.write_str("ending; requests that run are still answered"),
             Self::Reloaded { principals } => {
                 write!(
@@ -115,7 +123,9 @@ impl Notices {
                 tracing::info!("{notice}")
             }
             Notice::AtNextStart { .. } => tracing::warn!("{notice}"),
-            Notice::NotReloaded { .. } | Notice::HouseNotKept { .. } => tracing::error!("{notice}"),
+            Notice::NotReloaded { .. } | Notice::HouseNotKept { .. } | Notice::ManagerNotTold { .. } => {
+                tracing::error!("{notice}")
+            }
             Notice::Unauthenticated { .. }
             | Notice::TooManyConnections { .. }
             | Notice::NotAccepted { .. } => match self.turn(Instant::now()) {

@@ -19,6 +19,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::listeners::{Accepted, Listener};
 use super::notices::{Notice, Notices};
+use super::notify::{self, Manager, State};
 use super::{
     Address, Endpoint, Limits, ListenError, Operations, Principals, SERVICE, Shared, TlsError, TlsFiles,
     connection, tls,
@@ -144,8 +145,11 @@ impl Server {
     }
 
     /// Serves until SIGTERM or SIGINT, or until every enclave has ended and there is no other listener. At SIGHUP the principals
-    /// become what `reload` reads; what else it reads it puts into place itself, and only if it returns no error.
+    /// become what `reload` reads; what else it reads it puts into place itself, and only if it returns no error. A service manager that
+    /// wants to know is told when it serves, reloads and ends.
     pub fn run(mut self, reload: impl Fn() -> Result<Reread, String>) {
+        let manager = self.manager();
+        self.tell_manager(&manager, State::Serving);
         loop {
             let (signals, listeners) = (&mut self.signals, &mut self.listeners);
             let next = self.runtime.block_on(async {
@@ -155,15 +159,20 @@ impl Server {
                 }
             });
             match next {
-                Next::Reload => self.take(reload()),
+                Next::Reload => {
+                    self.tell_manager(&manager, State::Reloading);
+                    let state = self.take(reload());
+                    self.tell_manager(&manager, state);
+                }
                 Next::End => break,
             }
         }
         self.shared.notices.tell(&Notice::Ending);
+        self.tell_manager(&manager, State::Ending);
         self.end();
     }
 
-    fn take(&self, reread: Result<Reread, String>) {
+    fn take(&self, reread: Result<Reread, String>) -> State {
         let notices = &self.shared.notices;
         match reread {
             Ok(Reread { principals, at_next_start }) => {
@@ -173,8 +182,26 @@ impl Server {
                 if !at_next_start.is_empty() {
                     notices.tell(&Notice::AtNextStart { settings: at_next_start });
                 }
+                State::Serving
             }
-            Err(why) => notices.tell(&Notice::NotReloaded { why }),
+            Err(why) => {
+                notices.tell(&Notice::NotReloaded { why });
+                State::NotReloaded
+            }
+        }
+    }
+
+    /// The service manager; nobody if it cannot be reached, which is told in the log.
+    fn manager(&self) -> Manager {
+        Manager::at(std::env::var_os(notify::SOCKET)).unwrap_or_else(|error| {
+            self.shared.notices.tell(&Notice::ManagerNotTold { why: error.to_string() });
+            Manager::default()
+        })
+    }
+
+    fn tell_manager(&self, manager: &Manager, state: State) {
+        if let Err(error) = manager.tell(state) {
+            self.shared.notices.tell(&Notice::ManagerNotTold { why: error.to_string() });
         }
     }
 
