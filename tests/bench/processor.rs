@@ -34,7 +34,8 @@ pub(crate) fn of_this_thread() -> Duration {
 }
 
 /// What the threads that a process has now have spent so far, each known to the nanosecond: the first number of
-/// /proc/PID/task/TID/schedstat (Documentation/scheduler/sched-stats.rst). Those of /proc/PID/stat are rounded to 10 ms.
+/// /proc/PID/task/TID/schedstat (Documentation/scheduler/sched-stats.rst). Those of /proc/PID/stat are rounded to 10 ms, but
+/// know of threads that have ended, which these do not: between two readings none may end.
 pub(crate) fn of_process(pid: u32) -> Duration {
     let threads = fs::read_dir(Path::new("/proc").join(pid.to_string()).join("task")).unwrap();
     let nanoseconds = threads.map(|thread| -> u64 {

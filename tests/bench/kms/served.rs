@@ -46,7 +46,7 @@ impl Served {
         Self { process, address, credentials, authority: text(&made["Authority"]).into() }
     }
 
-    /// Processor time of all its threads so far.
+    /// Processor time of all its threads so far. While requests come none of them ends: the runtime keeps idle threads for 10 seconds.
     pub(super) fn spent(&self) -> Duration {
         processor::of_process(self.process.id())
     }
