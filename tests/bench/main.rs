@@ -21,6 +21,7 @@ mod memory;
 mod neighbour;
 mod pages;
 mod peer;
+mod processor;
 mod statistics;
 mod verification;
 mod vsock;
