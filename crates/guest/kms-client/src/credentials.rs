@@ -205,16 +205,19 @@ impl Source {
         }
     }
 
-    /// Whether this access key is one that programs here may sign with.
-    pub async fn knows(&self, access_key_id: &str) -> bool {
+    /// The secret of this access key, if it is one that programs here may sign with.
+    pub async fn secret_of(&self, access_key_id: &str) -> Option<Zeroizing<String>> {
         match self {
-            Self::Fixed(keys) => keys.access_key_id == access_key_id,
+            Self::Fixed(keys) => {
+                (keys.access_key_id == access_key_id).then(|| keys.secret_access_key.clone())
+            }
             Self::Host(source) => {
                 let (known, now) = (source.known.lock().await, SystemTime::now());
                 [&known.current, &known.previous]
                     .into_iter()
                     .flatten()
-                    .any(|issued| issued.keys.access_key_id == access_key_id && issued.is_good_at(now))
+                    .find(|issued| issued.keys.access_key_id == access_key_id && issued.is_good_at(now))
+                    .map(|issued| issued.keys.secret_access_key.clone())
             }
         }
     }

@@ -150,9 +150,11 @@ fn the_host_is_asked_again_before_they_expire_and_the_old_ones_stay_known() {
     assert_eq!(current(&source).unwrap().keys.access_key_id, "A0");
     assert_eq!(current(&source).unwrap().keys.access_key_id, "A1");
     assert_eq!(host.asked(), 2);
-    let runtime = runtime();
-    assert!(runtime.block_on(source.knows("A0")) && runtime.block_on(source.knows("A1")));
-    assert!(!runtime.block_on(source.knows("A2")));
+    let secret_of = |id| runtime().block_on(source.secret_of(id));
+    for known in ["A0", "A1"] {
+        assert_eq!(secret_of(known).as_deref().map(String::as_str), Some("secret"));
+    }
+    assert_eq!(secret_of("A2"), None);
 }
 
 #[test]
@@ -169,9 +171,11 @@ fn an_sdk_finds_the_hosts_credentials_and_signs_with_them() {
     let service = Service::answering(|_| http("200 OK", "{}"));
     let host = Host::answering(|_| exported("AHOST", Duration::from_secs(3600)));
     let local = Local::with(&service, host.source(), None);
-    let unknown = signed_by("AHOST", "kms", local.address, "Encrypt", b"{}");
-    post(local.address, &unknown, b"{}").refused(400, "UnrecognizedClientException", "AHOST");
-    let answer = get(local.address, "/credentials");
+    let mut keys = keys("AHOST");
+    (keys.secret_access_key, keys.session_token) = ("secret".to_owned().into(), Some("token".to_owned()));
+    let headers = signed_by(&keys, "kms", local.address, "Encrypt", b"{}");
+    post(local.address, &headers, b"{}").refused(400, "UnrecognizedClientException", "AHOST");
+    let answer = get(local.address, "/credentials", &[("Authorization", &local.token)]);
     assert!(answer.head.contains("cache-control: no-store"), "{answer:?}");
     let found = answer.json();
     assert_eq!(
@@ -179,8 +183,40 @@ fn an_sdk_finds_the_hosts_credentials_and_signs_with_them() {
         (&"AHOST".into(), &"secret".into(), &"token".into())
     );
     assert!(found["Expiration"].as_str().unwrap().ends_with('Z'));
-    assert_eq!(post(local.address, &unknown, b"{}").status, 200);
+    assert_eq!(post(local.address, &headers, b"{}").status, 200);
     assert_eq!(service.received().header("x-amz-security-token"), "token");
+}
+
+#[test]
+fn credentials_are_not_given_to_who_does_not_show_the_token() {
+    let service = Service::echoing();
+    let host = Host::answering(|_| exported("AHOST", Duration::from_secs(3600)));
+    let local = Local::with(&service, host.source(), None);
+    let token = local.token.as_str();
+    let ask = |headers: &[(&str, &str)]| get(local.address, "/credentials", headers);
+    let missing = "MissingAuthenticationTokenException";
+    ask(&[]).refused(401, missing, "AWS_CONTAINER_AUTHORIZATION_TOKEN");
+    // Which of two would count?
+    ask(&[("Authorization", token), ("Authorization", token)]).refused(401, missing, "Authorization");
+    ask(&[("X-Authorization", token)]).refused(401, missing, "Authorization");
+    let (swapped, bearer) = (token.to_lowercase(), format!("Bearer {token}"));
+    for wrong in ["", "x", &token[1..], &token[..token.len() - 1], &swapped, &bearer, "\u{e4}"] {
+        let answer = ask(&[("Authorization", wrong)]);
+        answer.refused(401, "UnrecognizedClientException", "AWS_CONTAINER_AUTHORIZATION_TOKEN");
+    }
+    let path = format!("/credentials?Authorization={token}");
+    assert_eq!(get(local.address, &path, &[]).status, 404);
+    // Nor was the host asked for any.
+    assert_eq!(host.asked(), 0);
+    assert_eq!(ask(&[("authorization", token)]).status, 200);
+}
+
+#[test]
+fn the_token_of_another_start_is_worth_nothing() {
+    let service = Service::echoing();
+    let (one, other) = (Local::new(&service), Local::new(&service));
+    let answer = get(one.address, "/credentials", &[("Authorization", &other.token)]);
+    answer.refused(401, "UnrecognizedClientException", "started with");
 }
 
 #[test]
@@ -188,7 +224,8 @@ fn no_credentials_are_an_error_in_awss_form() {
     let service = Service::answering(|_| http("200 OK", "{}"));
     let host = Host::answering(|_| b"no".to_vec());
     let local = Local::with(&service, host.source(), None);
-    get(local.address, "/credentials").refused(503, "KMSInternalException", "no credentials");
+    let answer = get(local.address, "/credentials", &[("Authorization", &local.token)]);
+    answer.refused(503, "KMSInternalException", "no credentials");
     service.received_nothing();
 }
 

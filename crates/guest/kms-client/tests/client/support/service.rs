@@ -78,6 +78,11 @@ impl Service {
         Self::named(super::tls::HOST, answer)
     }
 
+    /// Answers every request with its own body.
+    pub(crate) fn echoing() -> Self {
+        Self::answering(|request| http("200 OK", &request.body))
+    }
+
     /// The same with a certificate for another name.
     pub(crate) fn named(name: &str, answer: impl Fn(&Received) -> Vec<u8> + Send + 'static) -> Self {
         let (folder, certificates) = (tempfile::tempdir().unwrap(), Certificates::new(name));
