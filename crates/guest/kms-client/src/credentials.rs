@@ -35,7 +35,7 @@ const ASK_AGAIN: Duration = Duration::from_secs(60 * 60);
 pub enum CredentialsError {
     /// Nobody listens on the host.
     #[error(
-        "cannot connect to {route} for credentials: {source}; have a program there answer each connection with the JSON of `aws configure export-credentials`"
+        "cannot connect to {route} for credentials: {source}; run `enclave kms credentials` there, or a program that answers each connection with the JSON of `aws configure export-credentials`"
     )]
     Connect {
         /// Where.
