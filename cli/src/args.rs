@@ -23,9 +23,8 @@ pub(crate) use self::image::{
     EifVerifyArgs,
 };
 pub(crate) use self::kms::{
-    CREDENTIALS_PORT, EnclavePort, KMS_PORT, KmsBackupArgs, KmsCommand, KmsCredentialsArgs, KmsFolderArgs,
-    KmsInitArgs, KmsLogCommand, KmsLogVerifyArgs, KmsPrincipalAddArgs, KmsPrincipalCommand, KmsRotateArgs,
-    KmsServeArgs, MasterKeyArgs,
+    EnclavePort, KmsBackupArgs, KmsCommand, KmsCredentialsArgs, KmsFolderArgs, KmsInitArgs, KmsLogCommand,
+    KmsLogVerifyArgs, KmsPrincipalAddArgs, KmsPrincipalCommand, KmsRotateArgs, KmsServeArgs, MasterKeyArgs,
 };
 pub(crate) use self::kms_policy::{KmsExplainArgs, KmsLintArgs};
 pub(crate) use self::lifecycle::{

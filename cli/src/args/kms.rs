@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-pub(crate) use self::credentials::{CREDENTIALS_PORT, KmsCredentialsArgs};
+pub(crate) use self::credentials::KmsCredentialsArgs;
 pub(crate) use self::keeping::{KmsBackupArgs, KmsLogCommand, KmsLogVerifyArgs, KmsRotateArgs};
 use super::{KmsExplainArgs, KmsLintArgs, OutputArgs};
 
@@ -140,9 +140,6 @@ pub(crate) struct KmsPrincipalAddArgs {
     #[command(flatten)]
     pub(crate) output: OutputArgs,
 }
-
-/// The vsock port that AWS's kmstool asks on unless told otherwise.
-pub(crate) const KMS_PORT: u32 = 8000;
 
 /// `--enclave NAME[:PORT]`.
 #[derive(Debug, Clone, PartialEq, Eq)]

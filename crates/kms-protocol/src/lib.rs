@@ -5,6 +5,7 @@
 //! - [`sigv4`]: signatures of requests, made and checked.
 //! - [`credentials`]: what they are made with, as AWS's tools write it.
 //! - [`mac`]: the code that both rest on.
+//! - [`ports`]: where enclaves ask.
 //! - [`cms`]: the envelope in which a key service answers an enclave, made and opened.
 
 // Beside the lints of the workspace; tests may.
@@ -15,4 +16,5 @@ pub mod credentials;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 pub mod mac;
+pub mod ports;
 pub mod sigv4;

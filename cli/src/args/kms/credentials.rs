@@ -7,9 +7,6 @@ use clap::Args;
 use super::EnclavePort;
 use crate::args::OutputArgs;
 
-/// The vsock port that documentation and examples use for credentials (`enclave build --kms-credentials-port`).
-pub(crate) const CREDENTIALS_PORT: u32 = 8001;
-
 /// `enclave kms credentials`.
 #[derive(Debug, Args)]
 pub(crate) struct KmsCredentialsArgs {

@@ -1,10 +1,11 @@
 //! `enclave kms credentials`: gives an enclave an access key, until the enclave ends or a signal comes.
 
 use kms::server::credentials::{CredentialsFile, End, Giver};
+use kms_protocol::ports;
 use serde::Serialize;
 
 use super::{enclave, serve};
-use crate::args::{CREDENTIALS_PORT, Format, KmsCredentialsArgs};
+use crate::args::{Format, KmsCredentialsArgs};
 use crate::error::{Failure, Result};
 use crate::output;
 
@@ -14,7 +15,7 @@ pub(super) fn give(args: &KmsCredentialsArgs) -> Result<()> {
     serve::log_to_stderr();
     let file = CredentialsFile::open(&args.file)
         .map_err(|error| Failure::advised(error, "check the path of the file with the credentials"))?;
-    let endpoint = enclave::endpoint(&args.enclave, CREDENTIALS_PORT)?;
+    let endpoint = enclave::endpoint(&args.enclave, ports::CREDENTIALS)?;
     let ready = Ready {
         enclave_name: endpoint.name.clone(),
         port: endpoint.port,

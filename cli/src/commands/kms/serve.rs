@@ -11,11 +11,12 @@ use kms::recipient::Verifier;
 use kms::server::config::{Config, ConfigError, Root};
 use kms::server::{Address, Endpoint, Principals, ServeError, Server, Settings, harden};
 use kms::store::Store;
+use kms_protocol::ports;
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 
 use super::{enclave, folder};
-use crate::args::{Format, KMS_PORT, KmsServeArgs};
+use crate::args::{Format, KmsServeArgs};
 use crate::error::{Failure, Result};
 use crate::{input, output, pki};
 
@@ -29,7 +30,7 @@ pub(super) fn serve(args: &KmsServeArgs) -> Result<()> {
     let folder = folder(&args.folder)?;
     let mut config = load(&folder)?;
     for wanted in &args.enclaves {
-        config.endpoints.push(Endpoint::Enclave(enclave::endpoint(wanted, KMS_PORT)?));
+        config.endpoints.push(Endpoint::Enclave(enclave::endpoint(wanted, ports::SERVICE)?));
     }
     let (server, service) = start(config)?;
     tell_ready(args.output.format, &folder, server.addresses())?;

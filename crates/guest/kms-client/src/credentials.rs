@@ -6,7 +6,7 @@
 //! those that AWS's tools write ([`kms_protocol::credentials`]).
 
 use std::io;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use jiff::Timestamp;
 use kms_protocol::credentials::{Issued, MAX_LEN, parse};
@@ -21,11 +21,14 @@ use zeroize::Zeroizing;
 
 use crate::route::Route;
 
-/// How long the host may take.
-const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+/// How long the host may take, unless told otherwise.
+pub const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
 /// New ones are asked for when the old ones are good for less than this.
 const MARGIN: Duration = Duration::from_secs(5 * 60);
+
+/// How long nothing more is asked for after the host had none, while the old ones are good: each request would wait for it.
+const PAUSE: Duration = Duration::from_secs(10);
 
 /// Said to programs that want to hear a date although the credentials have none: they ask again then.
 const ASK_AGAIN: Duration = Duration::from_secs(60 * 60);
@@ -79,6 +82,7 @@ pub enum Source {
 #[derive(Debug)]
 pub struct HostSource {
     route: Route,
+    limit: Duration,
     known: Mutex<Known>,
 }
 
@@ -87,13 +91,21 @@ struct Known {
     current: Option<Issued>,
     /// The ones before: an SDK may sign with them until they expire.
     previous: Option<Issued>,
+    /// When the host last had none.
+    failed: Option<Instant>,
 }
 
 impl Source {
     /// Credentials that the host gives at this route.
     #[must_use]
     pub fn host(route: Route) -> Self {
-        Self::Host(HostSource { route, known: Mutex::default() })
+        Self::host_within(route, ANSWER_LIMIT)
+    }
+
+    /// The same with another limit on how long the host may take.
+    #[must_use]
+    pub fn host_within(route: Route, limit: Duration) -> Self {
+        Self::Host(HostSource { route, limit, known: Mutex::default() })
     }
 
     /// Sees that there are credentials; while nobody listens on the host, for `limit`.
@@ -124,12 +136,20 @@ impl Source {
         if let Some(issued) = known.current.as_ref().filter(|issued| issued.is_good_at(soon)) {
             return Ok(issued.clone());
         }
+        let old = known.current.clone().filter(|issued| issued.is_good_at(now));
+        if let Some(old) = old.as_ref().filter(|_| known.failed.is_some_and(|at| at.elapsed() < PAUSE)) {
+            return Ok(old.clone());
+        }
         match source.read(source.route.connect().await).await {
             Ok(issued) => {
                 known.previous = known.current.replace(issued.clone());
+                known.failed = None;
                 Ok(issued)
             }
-            Err(error) => known.current.clone().filter(|issued| issued.is_good_at(now)).ok_or(error),
+            Err(error) => {
+                known.failed = Some(Instant::now());
+                old.ok_or(error)
+            }
         }
     }
 
@@ -160,9 +180,9 @@ impl HostSource {
         let room = MAX_LEN.saturating_add(1);
         let mut text = Zeroizing::new(Vec::with_capacity(room));
         let mut bounded = stream.take(u64::try_from(room).unwrap_or(u64::MAX));
-        timeout(ANSWER_LIMIT, bounded.read_to_end(&mut text))
+        timeout(self.limit, bounded.read_to_end(&mut text))
             .await
-            .map_err(|_| failed(format!("it did not end within {} seconds", ANSWER_LIMIT.as_secs())))?
+            .map_err(|_| failed(format!("it did not end within {:?}", self.limit)))?
             .map_err(|error| failed(error.to_string()))?;
         let issued = parse(&text).map_err(|error| failed(error.to_string()))?;
         if !issued.is_good_at(SystemTime::now()) {

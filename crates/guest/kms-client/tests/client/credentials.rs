@@ -133,6 +133,40 @@ fn credentials_about_to_expire_are_used_while_the_host_is_away() {
 }
 
 #[test]
+fn a_host_that_has_no_newer_ones_is_not_asked_at_each_request() {
+    let host = Host::answering(|number| match number {
+        0 => exported("A0", Duration::from_secs(60)),
+        _ => b"none".to_vec(),
+    });
+    let source = host.source();
+    for _ in 0..4 {
+        assert_eq!(current(&source).unwrap().keys.access_key_id, "A0");
+    }
+    assert_eq!(host.asked(), 2);
+}
+
+#[test]
+fn a_host_that_has_none_at_all_is_asked_each_time() {
+    let host = Host::answering(|_| b"none".to_vec());
+    let source = host.source();
+    for asked in 1..4 {
+        current(&source).unwrap_err();
+        assert_eq!(host.asked(), asked);
+    }
+}
+
+#[test]
+fn a_host_that_takes_the_connection_and_says_nothing_is_not_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("socket");
+    // The kernel takes connections for whoever listens and does not accept.
+    let _host = UnixListener::bind(&path).unwrap();
+    let source = Source::host_within(Route::Unix(path), Duration::from_millis(200));
+    let error = current(&source).unwrap_err().to_string();
+    assert!(error.contains("did not end within 200ms"), "{error}");
+}
+
+#[test]
 fn an_sdk_finds_the_hosts_credentials_and_signs_with_them() {
     let service = Service::answering(|_| http("200 OK", "{}"));
     let host = Host::answering(|_| exported("AHOST", Duration::from_secs(3600)));

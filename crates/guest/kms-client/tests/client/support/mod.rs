@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use kms_client::client::Client;
 use kms_client::credentials::Source;
-use kms_client::endpoint::{Endpoint, Roots};
+use kms_client::endpoint::{self, Endpoint, Roots};
 use kms_client::proxy::limits::Limits;
 use kms_client::proxy::token::Token;
 use kms_client::proxy::{self, Proxy};
@@ -34,12 +34,24 @@ pub(crate) fn keys(id: &str) -> Credentials {
 /// The access key that the local endpoint has.
 pub(crate) const KEY: &str = "AKIATEST";
 
+/// A client of this service that waits no longer than this.
+pub(crate) fn impatient(service: &Service, limits: endpoint::Limits) -> Client {
+    Client::new(endpoint(service).with_limits(limits), recipient(), Source::Fixed(keys(KEY)))
+}
+
 /// A client of this service with the security module of a test.
 pub(crate) fn client(service: &Service, credentials: Source) -> Client {
+    Client::new(endpoint(service), recipient(), credentials)
+}
+
+fn endpoint(service: &Service) -> Endpoint {
     let route = Route::Unix(service.socket());
     let url = format!("https://{}", tls::HOST);
-    let endpoint = Endpoint::new(&url, route, Roots::File(service.certificates().root())).unwrap();
-    Client::new(endpoint, Arc::new(Recipient::new(Module::new()).unwrap()), credentials)
+    Endpoint::new(&url, route, Roots::File(service.certificates().root())).unwrap()
+}
+
+fn recipient() -> Arc<Recipient> {
+    Arc::new(Recipient::new(Module::new()).unwrap())
 }
 
 /// A local endpoint that runs.
