@@ -264,6 +264,7 @@ fn asked_inside(
     assert_eq!(fetched, json!({ "Status": 401 }));
     let socket = enclave.run_dir().join("vsock.sock_8001");
     assert!(socket.exists());
+    keeps_secrets_inside(&given);
     let _ = given.end();
     assert!(!socket.exists());
     let given = keys.give(name);
@@ -271,6 +272,15 @@ fn asked_inside(
     let log = given.ended();
     assert!(log.contains("has ended") && !log.contains("gave no credentials"), "{log}");
     (answer, served.end())
+}
+
+/// Insists that a process leaves no core dump and gains no privilege.
+fn keeps_secrets_inside(running: &Running) {
+    let proc = |name: &str| fs::read_to_string(format!("/proc/{}/{name}", running.process.id())).unwrap();
+    let limits = proc("limits");
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    assert_eq!(core.split_whitespace().collect::<Vec<_>>()[4..6], ["0", "0"]);
+    assert!(proc("status").contains("NoNewPrivs:\t1"));
 }
 
 #[track_caller]
