@@ -4,6 +4,7 @@
 //! goes before the application's. All of it is measured (PCR 0 and 2).
 
 use image::ramdisk::{Addition, Application, RESERVED_FOLDER};
+use kms_protocol::ports;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 

@@ -183,8 +183,11 @@ mod tests {
         for round in 0..20 {
             let names: Vec<String> = (0..8).map(|name| format!("s{round}-{name}")).collect();
             std::thread::scope(|scope| {
-                let bound = |name| scope.spawn(|| bind(open_folder(folder.path())?, Path::new(name), None));
-                let bound: Vec<_> = names.iter().map(bound).collect();
+                let folder = folder.path();
+                let bound: Vec<_> = names
+                    .iter()
+                    .map(|name| scope.spawn(move || bind(open_folder(folder)?, Path::new(name), None)))
+                    .collect();
                 bound.into_iter().for_each(|bound| drop(bound.join().unwrap().unwrap()));
             });
         }
