@@ -23,7 +23,7 @@ pub(crate) use self::image::{
     EifVerifyArgs,
 };
 pub(crate) use self::kms::{
-    EnclavePort, KMS_PORT, KmsBackupArgs, KmsCommand, KmsFolderArgs, KmsInitArgs, KmsLogCommand,
+    EnclavePort, KmsBackupArgs, KmsCommand, KmsCredentialsArgs, KmsFolderArgs, KmsInitArgs, KmsLogCommand,
     KmsLogRotateArgs, KmsLogVerifyArgs, KmsPrincipalAddArgs, KmsPrincipalCommand, KmsRotateArgs,
     KmsServeArgs, MasterKeyArgs,
 };

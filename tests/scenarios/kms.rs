@@ -17,21 +17,23 @@ use tests::product::{User, bin_dir};
 
 /// The port of the application in the enclave.
 const PORT: u32 = 5007;
-/// The host's port that gives credentials.
-const CREDENTIALS: u32 = 8001;
 /// What is to be kept from everybody else.
 const SECRET: &str = "only the right enclave reads this";
 
 /// What applications do with boto3, and nothing that has to do with enclaves but the way in. Without arguments it serves on vsock, with
-/// one it asks once.
-const APPLICATION: &str = r#"import json, socket, sys
+/// one it asks once. It can be made to fetch a URL, as applications should not.
+const APPLICATION: &str = r#"import json, socket, sys, urllib.error, urllib.request
 import boto3, botocore.exceptions
 
 def answer(question):
     try:
+        if "Fetch" in question:
+            return {"Status": urllib.request.urlopen(question["Fetch"]).status}
         kms = boto3.client("kms")
         opened = kms.decrypt(KeyId=question["KeyId"], CiphertextBlob=bytes.fromhex(question["Ciphertext"]))
         return {"Plaintext": opened["Plaintext"].decode(), "Members": sorted(opened)}
+    except urllib.error.HTTPError as error:
+        return {"Status": error.code}
     except botocore.exceptions.ClientError as error:
         return {"Error": error.response["Error"]["Code"], "Message": str(error)}
 
@@ -90,44 +92,81 @@ struct Keys<'u> {
     application: Value,
 }
 
-/// The service while it runs, with its log in a file.
-struct Served {
+/// A command that runs until it is told to end, with what it tells in a file.
+struct Running {
     process: Child,
     log: PathBuf,
+    /// What it printed when it was ready.
+    ready: Value,
 }
 
-impl Drop for Served {
+impl Drop for Running {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
 }
 
+impl Running {
+    /// Starts a command, and comes back once it is ready.
+    fn start(user: &User, words: &[&str], log: &str) -> Self {
+        let log = user.path(log);
+        let mut command = user.command(words);
+        let mut process = command.stdout(Stdio::piped()).stderr(File::create(&log).unwrap()).spawn().unwrap();
+        let stdout = BufReader::new(process.stdout.take().unwrap());
+        let ready = serde_json::Deserializer::from_reader(stdout).into_iter().next();
+        let ready = ready.and_then(Result::ok);
+        let ready = ready.unwrap_or_else(|| panic!("{words:?}: {}", fs::read_to_string(&log).unwrap()));
+        Self { process, log, ready }
+    }
+
+    /// Tells it to end.
+    fn end(self) -> String {
+        signal(self.process.id(), Signal::TERM);
+        self.ended()
+    }
+
+    /// Waits until it has ended without an error, and returns what it told.
+    fn ended(mut self) -> String {
+        let (status, log) = (self.process.wait().unwrap(), fs::read_to_string(&self.log).unwrap());
+        assert!(status.success(), "{status}: {log}");
+        log
+    }
+
+    /// Where a service listens, with the port that the system chose.
+    fn address(&self) -> &str {
+        self.ready["Listeners"][0]["Address"].as_str().unwrap()
+    }
+}
+
 impl<'u> Keys<'u> {
-    /// At an address of its own: scenarios run side by side.
-    fn new(user: &'u User, address: &str) -> Self {
-        let words = ["kms", "init", "--listen", address, "--san", "kms.example", "-o", "json"];
+    /// At a port that the system chooses: scenarios run side by side.
+    fn new(user: &'u User) -> Self {
+        let words = ["kms", "init", "--listen", "127.0.0.1:0", "--san", "kms.example", "-o", "json"];
         let made = user.enclave(&words).success().json();
         let application =
             user.enclave(&["kms", "principal", "add", "application", "-o", "json"]).success().json();
         Self { user, made, application }
     }
 
-    /// Serves, to this enclave too if one is named, and comes back once it listens.
-    fn serve(&self, enclave: Option<&str>) -> Served {
+    /// Serves, to this enclave too if one is named.
+    fn serve(&self, enclave: Option<&str>) -> Running {
         let mut words = vec!["kms", "serve", "-o", "json"];
         words.extend(enclave.iter().flat_map(|name| ["--enclave", name]));
-        let log = self.user.path(&format!("kms-{}.log", enclave.unwrap_or("alone")));
-        let mut command = self.user.command(&words);
-        let mut process = command.stdout(Stdio::piped()).stderr(File::create(&log).unwrap()).spawn().unwrap();
-        let mut ready = String::new();
-        BufReader::new(process.stdout.take().unwrap()).read_line(&mut ready).unwrap();
-        assert!(ready.starts_with('{'), "it does not serve: {}", fs::read_to_string(&log).unwrap());
-        Served { process, log }
+        Running::start(self.user, &words, &format!("kms-{}.log", enclave.unwrap_or("alone")))
     }
 
-    /// Runs Python with boto3 on the host, as who holds this access key.
-    fn outside(&self, key: &Value, script: &str, arguments: &[&str]) -> Value {
+    /// Gives an enclave the application's access key.
+    fn give(&self, enclave: &str) -> Running {
+        let path = self.user.path("application.json");
+        fs::write(&path, self.application.to_string()).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        let words = ["kms", "credentials", text(&path), "--enclave", enclave, "-o", "json"];
+        Running::start(self.user, &words, &format!("credentials-{enclave}.log"))
+    }
+
+    /// Runs Python with boto3 on the host, as who holds this access key of a service that runs.
+    fn outside(&self, served: &Running, key: &Value, script: &str, arguments: &[&str]) -> Value {
         let packages = tool::boto3_root().join("usr/lib/python3/dist-packages");
         let output = Command::new("/usr/bin/python3")
             .args(["-B", "-c", script])
@@ -137,7 +176,7 @@ impl<'u> Keys<'u> {
             .env("AWS_ACCESS_KEY_ID", key["AccessKeyId"].as_str().unwrap())
             .env("AWS_SECRET_ACCESS_KEY", key["SecretAccessKey"].as_str().unwrap())
             .env("AWS_DEFAULT_REGION", self.made["Region"].as_str().unwrap())
-            .env("AWS_ENDPOINT_URL_KMS", self.made["Endpoint"].as_str().unwrap())
+            .env("AWS_ENDPOINT_URL_KMS", format!("https://{}", served.address()))
             .env("AWS_CA_BUNDLE", self.made["Authority"].as_str().unwrap())
             .output()
             .unwrap();
@@ -148,7 +187,7 @@ impl<'u> Keys<'u> {
     /// Builds an image that asks this service.
     fn build(&self, name: &str, more: &[&str]) -> PathBuf {
         let output = self.user.path(name);
-        let (ca, port) = (self.made["Authority"].as_str().unwrap(), CREDENTIALS.to_string());
+        let ca = self.made["Authority"].as_str().unwrap();
         let words = [
             "build",
             "--output",
@@ -160,20 +199,10 @@ impl<'u> Keys<'u> {
             "--kms-region",
             self.made["Region"].as_str().unwrap(),
             "--kms-credentials-port",
-            &port,
+            "8001",
         ];
         let _ = self.user.enclave(&[&words[..], more].concat()).success();
         output
-    }
-}
-
-impl Served {
-    /// Ends the service, and returns its log.
-    fn end(mut self) -> String {
-        signal(self.process.id(), Signal::TERM);
-        let (status, log) = (self.process.wait().unwrap(), fs::read_to_string(&self.log).unwrap());
-        assert!(status.success(), "{status}: {log}");
-        log
     }
 }
 
@@ -202,16 +231,6 @@ fn policy(pcr0: &str) -> String {
     .to_string()
 }
 
-/// Gives everybody who connects the application's access key, as a host's program would.
-fn give_credentials(enclave: &Enclave<'_>, application: &Value) {
-    let (listener, json) = (enclave.listen(CREDENTIALS), application.to_string());
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let _ = stream.unwrap().write_all(json.as_bytes());
-        }
-    });
-}
-
 /// Asks until the application listens: the helper waits for the key service before it starts it.
 fn ask(enclave: &Enclave<'_>, question: &Value) -> Value {
     let deadline = Instant::now() + PATIENCE;
@@ -238,11 +257,30 @@ fn asked_inside(
     let mut start = Start::new(image, name).with(more);
     start.memory = 512;
     let enclave = start.launch(keys.user);
-    give_credentials(&enclave, &keys.application);
-    let served = keys.serve(Some(name));
+    let (given, served) = (keys.give(name), keys.serve(Some(name)));
     let answer = ask(&enclave, question);
+    // Who can have the application fetch a URL does not get its credentials.
+    let fetched = ask(&enclave, &json!({ "Fetch": "http://127.0.0.1:8421/credentials" }));
+    assert_eq!(fetched, json!({ "Status": 401 }));
+    let socket = enclave.run_dir().join("vsock.sock_8001");
+    assert!(socket.exists());
+    keeps_secrets_inside(&given);
+    let _ = given.end();
+    assert!(!socket.exists());
+    let given = keys.give(name);
     let _ = enclave.terminate().success();
+    let log = given.ended();
+    assert!(log.contains("has ended") && !log.contains("gave no credentials"), "{log}");
     (answer, served.end())
+}
+
+/// Insists that a process leaves no core dump and gains no privilege.
+fn keeps_secrets_inside(running: &Running) {
+    let proc = |name: &str| fs::read_to_string(format!("/proc/{}/{name}", running.process.id())).unwrap();
+    let limits = proc("limits");
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    assert_eq!(core.split_whitespace().collect::<Vec<_>>()[4..6], ["0", "0"]);
+    assert!(proc("status").contains("NoNewPrivs:\t1"));
 }
 
 #[track_caller]
@@ -257,14 +295,15 @@ fn denied(answer: &Value, log: &str, expected: &str, presented: &str) {
 #[ignore = "needs a KVM that can run a kernel"]
 fn boto3_opens_a_secret_in_the_right_enclave_and_nowhere_else() {
     let user = User::new();
-    let (keys, root) = (Keys::new(&user, "127.0.0.1:8443"), root(&user));
+    let (keys, root) = (Keys::new(&user), root(&user));
     let command = ["--rootfs", text(&root), "--", "/usr/bin/python3", "-B", "/srv/application.py"];
     let image = keys.build("right.eif", &command);
     let [pcr0, ..] = ImageFile::read(&image).pcrs();
 
     let served = keys.serve(None);
-    let sealed = keys.outside(&keys.made["Administrator"], ADMINISTRATION, &[&policy(&pcr0), SECRET]);
-    let answer = keys.outside(&keys.application, APPLICATION, &[&sealed.to_string()]);
+    let sealed =
+        keys.outside(&served, &keys.made["Administrator"], ADMINISTRATION, &[&policy(&pcr0), SECRET]);
+    let answer = keys.outside(&served, &keys.application, APPLICATION, &[&sealed.to_string()]);
     let log = served.end();
     assert_eq!(answer["Error"], "AccessDeniedException", "{answer}\n{log}");
     assert!(log.contains("denied") && log.contains(&pcr0), "{log}");
@@ -294,12 +333,14 @@ fn the_service_answers_on_the_vsock_of_the_host() {
         return;
     }
     let user = User::new();
-    let keys = Keys::new(&user, "127.0.0.1:8445");
+    let keys = Keys::new(&user);
     let configuration = Path::new(keys.made["Folder"].as_str().unwrap()).join("kms.toml");
-    let listeners = fs::read_to_string(&configuration).unwrap() + "\n[[listener]]\nvsock = 9445\n";
+    let port = free_vsock_port();
+    let listeners =
+        format!("{}\n[[listener]]\nvsock = {port}\n", fs::read_to_string(&configuration).unwrap());
     fs::write(&configuration, listeners).unwrap();
     let served = keys.serve(None);
-    let answers = keys.outside(&keys.made["Administrator"], OVER_VSOCK, &["9445"]);
+    let answers = keys.outside(&served, &keys.made["Administrator"], OVER_VSOCK, &[&port]);
     assert_eq!(answers[0]["__type"], "MissingAuthenticationTokenException", "{answers}");
     assert_eq!(answers[1]["Keys"], json!([]), "{answers}");
     let log = served.end();
@@ -310,7 +351,7 @@ fn the_service_answers_on_the_vsock_of_the_host() {
 #[ignore = "needs a KVM that can run a kernel"]
 fn awss_kmstool_is_denied_in_the_wrong_image_and_served_in_the_right_one() {
     let user = User::new();
-    let keys = Keys::new(&user, "127.0.0.1:8444");
+    let keys = Keys::new(&user);
     let root = user.path("root");
     fs::create_dir_all(root.join("bin")).unwrap();
     fs::copy(bin_dir().join("kmstool-enclave-cli"), root.join("bin/kmstool")).unwrap();
@@ -320,7 +361,8 @@ fn awss_kmstool_is_denied_in_the_wrong_image_and_served_in_the_right_one() {
     let nobody = "f".repeat(96);
     for (pcr0, status, says) in [(&zeros, 0, "PLAINTEXT: "), (&nobody, 1, "AccessDeniedException")] {
         let served = keys.serve(None);
-        let sealed = keys.outside(&keys.made["Administrator"], ADMINISTRATION, &[&policy(pcr0), SECRET]);
+        let sealed =
+            keys.outside(&served, &keys.made["Administrator"], ADMINISTRATION, &[&policy(pcr0), SECRET]);
         let _ = served.end();
         // A debug run shows what the program prints; its documents hold zeros.
         let ciphertext = base64(&hex::decode(sealed["Ciphertext"].as_str().unwrap()).unwrap());
@@ -365,6 +407,14 @@ fn awss_kmstool_is_denied_in_the_wrong_image_and_served_in_the_right_one() {
         let _ = served.end();
         let _ = user.enclave(&["terminate", &name]).success();
     }
+}
+
+/// A vsock port of this host that nobody listens on.
+fn free_vsock_port() -> String {
+    let script = "import socket; s = socket.socket(socket.AF_VSOCK); s.bind((socket.VMADDR_CID_ANY, socket.VMADDR_PORT_ANY)); print(s.getsockname()[1])";
+    let output = Command::new("/usr/bin/python3").args(["-c", script]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
 /// By coreutils' base64.

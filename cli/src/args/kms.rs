@@ -1,5 +1,6 @@
 //! Options of the commands for the key service.
 
+mod credentials;
 mod keeping;
 
 use std::net::SocketAddr;
@@ -7,6 +8,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+pub(crate) use self::credentials::KmsCredentialsArgs;
 pub(crate) use self::keeping::{
     KmsBackupArgs, KmsLogCommand, KmsLogRotateArgs, KmsLogVerifyArgs, KmsRotateArgs,
 };
@@ -19,6 +21,8 @@ pub(crate) enum KmsCommand {
     Init(KmsInitArgs),
     /// Serve keys until SIGTERM or SIGINT; SIGHUP reads the principals again, and how documents are verified
     Serve(KmsServeArgs),
+    /// Give an enclave the access key in FILE, whenever it asks, until the enclave ends or SIGTERM or SIGINT comes
+    Credentials(KmsCredentialsArgs),
     /// Who may sign requests
     #[command(subcommand)]
     Principal(KmsPrincipalCommand),
@@ -139,14 +143,12 @@ pub(crate) struct KmsPrincipalAddArgs {
     pub(crate) output: OutputArgs,
 }
 
-/// The vsock port that AWS's kmstool asks on unless told otherwise.
-pub(crate) const KMS_PORT: u32 = 8000;
-
 /// `--enclave NAME[:PORT]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct EnclavePort {
     pub(crate) name: String,
-    pub(crate) port: u32,
+    /// The command's own port if none is given.
+    pub(crate) port: Option<u32>,
 }
 
 impl std::str::FromStr for EnclavePort {
@@ -154,10 +156,12 @@ impl std::str::FromStr for EnclavePort {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (name, port) = match text.rsplit_once(':') {
-            None => (text, KMS_PORT),
-            Some((name, port)) => (name, port.parse().map_err(|_| "PORT is a number below 4294967295")?),
+            None => (text, None),
+            Some((name, port)) => {
+                (name, Some(port.parse().map_err(|_| "PORT is a number below 4294967295")?))
+            }
         };
-        if name.is_empty() || port == u32::MAX {
+        if name.is_empty() || port == Some(u32::MAX) {
             return Err("write NAME or NAME:PORT, PORT a number below 4294967295".to_owned());
         }
         Ok(Self { name: name.to_owned(), port })
@@ -171,9 +175,9 @@ mod tests {
     #[test]
     fn an_enclave_is_named_with_or_without_a_port() {
         let parsed = |text: &str| text.parse::<EnclavePort>().map(|parsed| (parsed.name, parsed.port));
-        assert_eq!(parsed("a"), Ok(("a".to_owned(), 8000)));
-        assert_eq!(parsed("a:9"), Ok(("a".to_owned(), 9)));
-        assert_eq!(parsed("a:4294967294"), Ok(("a".to_owned(), 4_294_967_294)));
+        assert_eq!(parsed("a"), Ok(("a".to_owned(), None)));
+        assert_eq!(parsed("a:9"), Ok(("a".to_owned(), Some(9))));
+        assert_eq!(parsed("a:4294967294"), Ok(("a".to_owned(), Some(4_294_967_294))));
         for text in ["", ":9", "a:", "a:b", "a:-1", "a:4294967295", "a:4294967296"] {
             assert!(parsed(text).is_err(), "{text}");
         }

@@ -15,6 +15,7 @@ mod enclaves;
 mod extract;
 mod fetched;
 mod kms;
+mod kms_credentials;
 mod kms_keeping;
 mod kms_policies;
 mod newc;

@@ -4,10 +4,11 @@
 //! goes before the application's. All of it is measured (PCR 0 and 2).
 
 use image::ramdisk::{Addition, Application, RESERVED_FOLDER};
+use kms_protocol::ports;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::args::{KMS_PORT, KmsHelperArgs};
+use crate::args::KmsHelperArgs;
 use crate::error::{Failure, Result};
 use crate::{guest, input};
 
@@ -54,7 +55,7 @@ impl KmsHelper {
     pub(super) fn choose(args: &KmsHelperArgs) -> Result<Option<Self>> {
         let Some(endpoint) = &args.kms_endpoint else { return Ok(None) };
         let helper = input::read_bounded(&guest::companion(HELPER)?, MAX_HELPER, "the helper")?;
-        let port = args.kms_port.unwrap_or(KMS_PORT);
+        let port = args.kms_port.unwrap_or(ports::SERVICE);
         let mut words = vec![in_image(HELPER), "--endpoint".to_owned(), endpoint.clone()];
         let mut option = |name: &str, value: Option<String>| {
             words.extend(value.into_iter().flat_map(|value| [name.to_owned(), value]));

@@ -1,5 +1,7 @@
 //! `enclave kms`: a key service that speaks the protocol of AWS KMS, and what its operator needs beside it.
 
+mod credentials;
+mod enclave;
 mod explain;
 mod init;
 mod keeping;
@@ -23,6 +25,7 @@ pub(crate) fn kms(command: &KmsCommand) -> Result<u8> {
     match command {
         KmsCommand::Init(args) => init::init(args)?,
         KmsCommand::Serve(args) => serve::serve(args)?,
+        KmsCommand::Credentials(args) => credentials::give(args)?,
         KmsCommand::Principal(KmsPrincipalCommand::Add(args)) => principal::add(args)?,
         KmsCommand::Lint(args) => return lint::lint(args),
         KmsCommand::Explain(args) => return explain::explain(args),

@@ -5,22 +5,20 @@ use std::sync::Arc;
 
 use attestation::roots::Roots;
 use attestation::verify::AgeLimit;
-use enclave_hypervisor::client;
-use enclave_hypervisor::description::State;
 use kms::audit::AuditLog;
 use kms::operations::{Parts, Service};
 use kms::recipient::Verifier;
 use kms::server::config::{Config, ConfigError, Root, UntilRestart};
-use kms::server::{Address, EnclaveEndpoint, Endpoint, Reread, ServeError, Server, Settings, harden};
+use kms::server::{Address, Endpoint, Reread, ServeError, Server, Settings, harden};
 use kms::store::Store;
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use kms_protocol::ports;
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 
-use super::folder;
-use crate::args::{EnclavePort, Format, KmsServeArgs};
+use super::{enclave, folder};
+use crate::args::{Format, KmsServeArgs};
 use crate::error::{Failure, Result};
-use crate::{enclaves, input, output, pki};
+use crate::{input, output, pki};
 
 /// What the log tells where RUST_LOG does not say otherwise.
 const LOGGED: &str = "info";
@@ -32,8 +30,8 @@ pub(super) fn serve(args: &KmsServeArgs) -> Result<()> {
     let folder = folder(&args.folder)?;
     let mut config = load(&folder)?;
     let started = config.until_restart();
-    for enclave in &args.enclaves {
-        config.endpoints.push(Endpoint::Enclave(enclave_endpoint(enclave)?));
+    for wanted in &args.enclaves {
+        config.endpoints.push(Endpoint::Enclave(enclave::endpoint(wanted, ports::SERVICE)?));
     }
     let (server, service) = start(config)?;
     tell_ready(args.output.format, &folder, server.addresses())?;
@@ -60,7 +58,7 @@ pub(super) fn keep_secrets_inside() -> Result<()> {
     })
 }
 
-fn log_to_stderr() {
+pub(super) fn log_to_stderr() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOGGED));
     // There is no other subscriber in this process.
     let _ = tracing_subscriber::fmt()
@@ -130,26 +128,6 @@ fn roots(configured: &[Root]) -> Result<Roots> {
         });
     }
     Ok(roots)
-}
-
-/// Where the connections of a running enclave come out, and what tells when it has ended.
-fn enclave_endpoint(wanted: &EnclavePort) -> Result<EnclaveEndpoint> {
-    let root = enclaves::open_root()?;
-    let found = enclaves::find(&root, &wanted.name)?;
-    let ended = || {
-        Failure::new(
-            format_args!("the enclave {} has ended", wanted.name),
-            "start it again; `enclave describe` lists enclaves",
-        )
-    };
-    let pid = i32::try_from(found.process_id).ok().and_then(Pid::from_raw).ok_or_else(ended)?;
-    let supervisor = pidfd_open(pid, PidfdFlags::empty()).map_err(|_| ended())?;
-    // Only now that the process is held: its number could have become another's before.
-    let found = client::find(&root, &found.enclave_id).map_err(enclaves::client_failure)?;
-    if found.state == State::Exited {
-        return Err(ended());
-    }
-    Ok(EnclaveEndpoint { name: found.name, port: wanted.port, folder: found.run_dir, ended: supervisor })
 }
 
 #[derive(Serialize)]

@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 
 use crate::console;
 use crate::proxy::CREDENTIALS_PATH;
+use crate::proxy::token::Token;
 
 /// Exit status when the helper fails, as of env(1) and docker-run(1); 126 and 127 are theirs too.
 pub const FAILED: u8 = 125;
@@ -23,6 +24,15 @@ const CANNOT_RUN: u8 = 126;
 const NOT_FOUND: u8 = 127;
 /// Exit status of an application that a signal ended, beside the signal's number.
 const BY_SIGNAL: i32 = 128;
+
+/// Where SDKs ask for credentials ([`crate::proxy::token`] names the specification). Before it they look at [`RELATIVE_URI`].
+const FULL_URI: &str = "AWS_CONTAINER_CREDENTIALS_FULL_URI";
+/// The same as a path on a machine that enclaves do not reach.
+const RELATIVE_URI: &str = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI";
+/// What they show there.
+const TOKEN: &str = "AWS_CONTAINER_AUTHORIZATION_TOKEN";
+/// The name of a file with the same, which goes before it.
+const TOKEN_FILE: &str = "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE";
 
 /// Signals that are the application's, not the helper's.
 const FORWARDED: [Signal; 7] =
@@ -56,13 +66,21 @@ impl Application {
         Self { program, command }
     }
 
-    /// Points SDKs to the local endpoint, and for their credentials too.
-    pub fn set_endpoints(&mut self, address: SocketAddr, credentials: bool) {
+    /// Points SDKs to the local endpoint.
+    pub fn set_endpoint(&mut self, address: SocketAddr) {
         self.set_unless_set("AWS_ENDPOINT_URL_KMS", &format!("http://{address}"));
-        if credentials {
-            let url = format!("http://{address}{CREDENTIALS_PATH}");
-            self.set_unless_set("AWS_CONTAINER_CREDENTIALS_FULL_URI", &url);
+    }
+
+    /// Points SDKs there for their credentials too, and gives them the token that they must show; unless they are pointed elsewhere:
+    /// whoever is there shall not be shown the token.
+    pub fn set_credentials(&mut self, address: SocketAddr, token: &Token) {
+        let url = format!("http://{address}{CREDENTIALS_PATH}");
+        if is_pointed_elsewhere(&url, |name| std::env::var_os(name)) {
+            return;
         }
+        self.command.env(FULL_URI, url).env(TOKEN, token.as_str());
+        // SDKs would read another token there first.
+        self.command.env_remove(TOKEN_FILE);
     }
 
     /// Says the region to SDKs: they read one of two variables.
@@ -106,6 +124,11 @@ impl Application {
     }
 }
 
+/// Whether the image has SDKs ask for credentials at another place than this.
+fn is_pointed_elsewhere(url: &str, variable: impl Fn(&str) -> Option<OsString>) -> bool {
+    variable(RELATIVE_URI).is_some() || variable(FULL_URI).is_some_and(|set| set != url)
+}
+
 /// The signals as they come.
 fn forwarded() -> io::Result<mpsc::Receiver<Signal>> {
     let (sender, receiver) = mpsc::channel(FORWARDED.len());
@@ -122,4 +145,22 @@ fn forwarded() -> io::Result<mpsc::Receiver<Signal>> {
 fn code(status: ExitStatus) -> u8 {
     let code = status.code().or_else(|| status.signal()?.checked_add(BY_SIGNAL));
     code.and_then(|code| u8::try_from(code).ok()).unwrap_or(FAILED)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sdks_that_ask_elsewhere_for_credentials_are_left_alone() {
+        let ours = "http://127.0.0.1:8421/credentials";
+        let elsewhere = |set: &[(&str, &str)]| {
+            is_pointed_elsewhere(ours, |name| {
+                set.iter().find(|(other, _)| *other == name).map(|(_, value)| value.into())
+            })
+        };
+        assert!(!elsewhere(&[]) && !elsewhere(&[(FULL_URI, ours)]) && !elsewhere(&[(TOKEN, "t")]));
+        assert!(elsewhere(&[(FULL_URI, "http://127.0.0.1:8422/credentials")]));
+        assert!(elsewhere(&[(RELATIVE_URI, "/credentials"), (FULL_URI, ours)]));
+    }
 }

@@ -2,24 +2,16 @@
 //!
 //! The host may know them: they say who asks, and open nothing without a document. But a host that gives others says by them in whose
 //! account an alias or a bare key id is looked for: with AWS's KMS, an application that encrypts by such a name lets the host choose
-//! the key, and so read what it encrypts. It names keys by their ARN. They come as one JSON object, to the end of the
-//! stream, in either of the two forms that AWS's tools write:
-//!
-//! | | the session token is called |
-//! |---|---|
-//! | `credential_process`, `aws configure export-credentials` ([reference]) | `SessionToken` |
-//! | container and instance endpoints | `Token` |
-//!
-//! Both have `AccessKeyId`, `SecretAccessKey` and `Expiration` (ISO 8601; none: they stay good).
-//!
-//! [reference]: https://docs.aws.amazon.com/cli/latest/userguide/cli-configure-sourcing-external.html
+//! the key, and so read what it encrypts. It names keys by their ARN. They come to the end of the stream, as one JSON object of
+//! those that AWS's tools write ([`kms_protocol::credentials`]).
 
 use std::io;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use jiff::Timestamp;
+use kms_protocol::credentials::{Issued, MAX_LEN, parse};
 use kms_protocol::sigv4;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use thiserror::Error;
 use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
@@ -29,14 +21,14 @@ use zeroize::Zeroizing;
 
 use crate::route::Route;
 
-/// Longest answer of the host in bytes; session tokens have some hundred to a few thousand.
-pub const MAX_ANSWER: usize = 64 << 10;
-
-/// How long the host may take.
-const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+/// How long the host may take, unless told otherwise.
+pub const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
 /// New ones are asked for when the old ones are good for less than this.
 const MARGIN: Duration = Duration::from_secs(5 * 60);
+
+/// How long nothing more is asked for after the host had none, while the old ones are good: each request would wait for it.
+const PAUSE: Duration = Duration::from_secs(10);
 
 /// Said to programs that want to hear a date although the credentials have none: they ask again then.
 const ASK_AGAIN: Duration = Duration::from_secs(60 * 60);
@@ -46,7 +38,7 @@ const ASK_AGAIN: Duration = Duration::from_secs(60 * 60);
 pub enum CredentialsError {
     /// Nobody listens on the host.
     #[error(
-        "cannot connect to {route} for credentials: {source}; have a program there answer each connection with the JSON of `aws configure export-credentials`"
+        "cannot connect to {route} for credentials: {source}; run `enclave kms credentials` there, or a program that answers each connection with the JSON of `aws configure export-credentials`"
     )]
     Connect {
         /// Where.
@@ -67,33 +59,6 @@ pub enum CredentialsError {
     Expired(Route),
 }
 
-/// Credentials, and until when.
-#[derive(Debug, Clone)]
-pub struct Issued {
-    /// What to sign with.
-    pub keys: sigv4::Credentials,
-    /// Until when they are good; `None` is for ever.
-    pub expiration: Option<SystemTime>,
-}
-
-impl Issued {
-    fn is_good_at(&self, time: SystemTime) -> bool {
-        self.expiration.is_none_or(|end| time < end)
-    }
-}
-
-/// The forms in which they come.
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Document {
-    version: Option<u64>,
-    access_key_id: String,
-    secret_access_key: String,
-    #[serde(alias = "Token")]
-    session_token: Option<String>,
-    expiration: Option<String>,
-}
-
 /// The form in which a local endpoint has them for SDKs.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
@@ -102,40 +67,6 @@ struct Served<'a> {
     secret_access_key: &'a str,
     token: &'a str,
     expiration: String,
-}
-
-/// Reads credentials in either form. The error says what is wrong and repeats nothing of the text.
-///
-/// # Errors
-/// If it is neither, or a version that did not exist in 2026.
-pub fn parse(json: &[u8]) -> Result<Issued, String> {
-    let document: Document = serde_json::from_slice(json).map_err(|error| match error.classify() {
-        // Of values this one repeats its text; which member it is says nothing of a secret.
-        serde_json::error::Category::Data => {
-            "a JSON object with the texts AccessKeyId and SecretAccessKey was expected".to_owned()
-        }
-        _ => format!("no JSON: {error}"),
-    })?;
-    if document.version.is_some_and(|version| version != 1) {
-        return Err("Version is not 1".to_owned());
-    }
-    let secret_access_key = Zeroizing::new(document.secret_access_key);
-    if document.access_key_id.is_empty() || secret_access_key.is_empty() {
-        return Err("AccessKeyId or SecretAccessKey is empty".to_owned());
-    }
-    let expiration = document.expiration.map(|text| {
-        text.parse::<Timestamp>()
-            .map(SystemTime::from)
-            .map_err(|_| "Expiration is no time in ISO 8601".to_owned())
-    });
-    Ok(Issued {
-        keys: sigv4::Credentials {
-            access_key_id: document.access_key_id,
-            secret_access_key,
-            session_token: document.session_token.filter(|token| !token.is_empty()),
-        },
-        expiration: expiration.transpose()?,
-    })
 }
 
 /// Where credentials come from.
@@ -151,6 +82,7 @@ pub enum Source {
 #[derive(Debug)]
 pub struct HostSource {
     route: Route,
+    limit: Duration,
     known: Mutex<Known>,
 }
 
@@ -159,13 +91,21 @@ struct Known {
     current: Option<Issued>,
     /// The ones before: an SDK may sign with them until they expire.
     previous: Option<Issued>,
+    /// When the host last had none.
+    failed: Option<Instant>,
 }
 
 impl Source {
     /// Credentials that the host gives at this route.
     #[must_use]
     pub fn host(route: Route) -> Self {
-        Self::Host(HostSource { route, known: Mutex::default() })
+        Self::host_within(route, ANSWER_LIMIT)
+    }
+
+    /// The same with another limit on how long the host may take.
+    #[must_use]
+    pub fn host_within(route: Route, limit: Duration) -> Self {
+        Self::Host(HostSource { route, limit, known: Mutex::default() })
     }
 
     /// Sees that there are credentials; while nobody listens on the host, for `limit`.
@@ -196,25 +136,36 @@ impl Source {
         if let Some(issued) = known.current.as_ref().filter(|issued| issued.is_good_at(soon)) {
             return Ok(issued.clone());
         }
+        let old = known.current.clone().filter(|issued| issued.is_good_at(now));
+        if let Some(old) = old.as_ref().filter(|_| known.failed.is_some_and(|at| at.elapsed() < PAUSE)) {
+            return Ok(old.clone());
+        }
         match source.read(source.route.connect().await).await {
             Ok(issued) => {
                 known.previous = known.current.replace(issued.clone());
+                known.failed = None;
                 Ok(issued)
             }
-            Err(error) => known.current.clone().filter(|issued| issued.is_good_at(now)).ok_or(error),
+            Err(error) => {
+                known.failed = Some(Instant::now());
+                old.ok_or(error)
+            }
         }
     }
 
-    /// Whether this access key is one that programs here may sign with.
-    pub async fn knows(&self, access_key_id: &str) -> bool {
+    /// The secret of this access key, if it is one that programs here may sign with.
+    pub async fn secret_of(&self, access_key_id: &str) -> Option<Zeroizing<String>> {
         match self {
-            Self::Fixed(keys) => keys.access_key_id == access_key_id,
+            Self::Fixed(keys) => {
+                (keys.access_key_id == access_key_id).then(|| keys.secret_access_key.clone())
+            }
             Self::Host(source) => {
                 let (known, now) = (source.known.lock().await, SystemTime::now());
                 [&known.current, &known.previous]
                     .into_iter()
                     .flatten()
-                    .any(|issued| issued.keys.access_key_id == access_key_id && issued.is_good_at(now))
+                    .find(|issued| issued.keys.access_key_id == access_key_id && issued.is_good_at(now))
+                    .map(|issued| issued.keys.secret_access_key.clone())
             }
         }
     }
@@ -226,17 +177,14 @@ impl HostSource {
             stream.map_err(|source| CredentialsError::Connect { route: self.route.clone(), source })?;
         let failed = |why: String| CredentialsError::Answer { route: self.route.clone(), why };
         // Its whole capacity at once: a vector that grows leaves copies behind.
-        let mut text = Zeroizing::new(Vec::with_capacity(MAX_ANSWER.saturating_add(1)));
-        let limit = u64::try_from(MAX_ANSWER).unwrap_or(u64::MAX).saturating_add(1);
-        let mut bounded = stream.take(limit);
-        timeout(ANSWER_LIMIT, bounded.read_to_end(&mut text))
+        let room = MAX_LEN.saturating_add(1);
+        let mut text = Zeroizing::new(Vec::with_capacity(room));
+        let mut bounded = stream.take(u64::try_from(room).unwrap_or(u64::MAX));
+        timeout(self.limit, bounded.read_to_end(&mut text))
             .await
-            .map_err(|_| failed(format!("it did not end within {} seconds", ANSWER_LIMIT.as_secs())))?
+            .map_err(|_| failed(format!("it did not end within {:?}", self.limit)))?
             .map_err(|error| failed(error.to_string()))?;
-        if text.len() > MAX_ANSWER {
-            return Err(failed(format!("it is longer than {MAX_ANSWER} bytes")));
-        }
-        let issued = parse(&text).map_err(failed)?;
+        let issued = parse(&text).map_err(|error| failed(error.to_string()))?;
         if !issued.is_good_at(SystemTime::now()) {
             return Err(CredentialsError::Expired(self.route.clone()));
         }

@@ -4,6 +4,7 @@
 //! and time.
 
 use std::io;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,11 +36,23 @@ pub const REQUEST_ID: &str = "x-amzn-requestid";
 /// Longest answer in bytes: a thousand keys in a list take about 150 KiB.
 pub const MAX_ANSWER: usize = 1 << 20;
 
-/// How long the TLS handshake may take.
-const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
+/// How long the service, and the host between, may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// For the TLS handshake.
+    pub handshake: Duration,
+    /// From the first byte of the request to the last of the answer.
+    pub answer: Duration,
+}
 
-/// How long the service may take from the first byte of the request to the last of its answer.
-const ANSWER_LIMIT: Duration = Duration::from_secs(60);
+impl Default for Limits {
+    fn default() -> Self {
+        Self { handshake: Duration::from_secs(10), answer: Duration::from_secs(60) }
+    }
+}
+
+/// What an answer's status may be (RFC 9110, section 15): final ones.
+const STATUSES: RangeInclusive<u16> = 200..=599;
 
 /// Most that is read of a file with root certificates: Mozilla's, as text, are 220 KiB.
 const MAX_ROOTS_FILE: u64 = 4 << 20;
@@ -93,7 +106,7 @@ pub enum ExchangeError {
         source: io::Error,
     },
     /// A limit in time.
-    #[error("the key service did not answer within {} seconds", .0.as_secs())]
+    #[error("the key service did not answer within {:?}", .0)]
     Slow(Duration),
     /// The answer is none.
     #[error("the exchange with the key service broke off: {0}")]
@@ -131,6 +144,7 @@ pub struct Endpoint {
     name: ServerName<'static>,
     route: Route,
     tls: Arc<ClientConfig>,
+    limits: Limits,
 }
 
 impl Endpoint {
@@ -145,7 +159,14 @@ impl Endpoint {
             .with_safe_default_protocol_versions()?
             .with_root_certificates(root_store(roots)?)
             .with_no_client_auth();
-        Ok(Self { host, name, route, tls: Arc::new(config) })
+        Ok(Self { host, name, route, tls: Arc::new(config), limits: Limits::default() })
+    }
+
+    /// The same with other limits.
+    #[must_use]
+    pub const fn with_limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
     }
 
     /// The host's name, and port if the URL says one.
@@ -172,15 +193,15 @@ impl Endpoint {
         let connected = self.route.connect().await;
         let stream = self.handshake(connected.map_err(|source| self.unreachable(source))?).await?;
         let request = self.request(headers, body)?;
-        timeout(ANSWER_LIMIT, exchange(stream, request))
-            .await
-            .unwrap_or(Err(ExchangeError::Slow(ANSWER_LIMIT)))
+        let limit = self.limits.answer;
+        timeout(limit, exchange(stream, request)).await.unwrap_or(Err(ExchangeError::Slow(limit)))
     }
 
     async fn handshake(&self, stream: UnixStream) -> Result<TlsStream<UnixStream>, ExchangeError> {
         let connector = TlsConnector::from(Arc::clone(&self.tls));
-        let done = timeout(HANDSHAKE_LIMIT, connector.connect(self.name.clone(), stream)).await;
-        done.map_err(|_| ExchangeError::Slow(HANDSHAKE_LIMIT))?
+        let limit = self.limits.handshake;
+        let done = timeout(limit, connector.connect(self.name.clone(), stream)).await;
+        done.map_err(|_| ExchangeError::Slow(limit))?
             .map_err(|source| ExchangeError::Handshake { host: self.host.clone(), source })
     }
 
@@ -211,6 +232,10 @@ async fn exchange(
     let answer = async move {
         let answer = sender.send_request(request).await.map_err(broken)?;
         let (parts, body) = answer.into_parts();
+        // Neither an interim answer nor one of another protocol; no client of ours could be told one either.
+        if !STATUSES.contains(&parts.status.as_u16()) {
+            return Err(broken(format_args!("status {}", parts.status.as_u16())));
+        }
         let body = Limited::new(body, MAX_ANSWER).collect().await.map_err(|error| {
             if error.is::<LengthLimitError>() { ExchangeError::TooLong } else { broken(error) }
         })?;

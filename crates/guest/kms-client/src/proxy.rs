@@ -7,14 +7,17 @@
 //! | `POST /`, any other operation | the same |
 //! | `GET /credentials` | what requests are signed with, as AWS's container endpoint answers it |
 //!
-//! Every request is signed anew: a signature covers `Host` and the body. The SDK's own signature is not checked, because whoever
-//! reaches this port can ask it for the credentials as well; but it must name an access key that is known here, so that a
-//! program that uses other credentials hears of it. The service's errors are passed on as they are.
+//! Two things keep an application that can be made to send requests (server-side request forgery) from giving its credentials or its
+//! secrets away: credentials are given to who shows the [`token`] of this start, and operations are for who has signed them with the
+//! credentials. Every request is then signed anew: a signature covers `Host` and the body. The service's errors are passed on as they
+//! are.
 //!
 //! Only programs in this enclave reach the port. They are bounded all the same: [`limits`].
 
 mod answer;
+pub mod limits;
 mod request;
+pub mod token;
 
 use std::convert::Infallible;
 use std::io;
@@ -23,34 +26,22 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use hyper::body::Incoming;
+use hyper::header::AUTHORIZATION;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Method, Request};
+use hyper::{HeaderMap, Method, Request};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustix::net::sockopt::set_tcp_user_timeout;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 use self::answer::{Fault, Reply};
+use self::limits::{Limits, MAX_HEAD, MAX_HEADERS, READ_BUFFER};
 use self::request::ApiRequest;
+use self::token::Token;
 use crate::client::{Answer, Client, ClientError};
 use crate::credentials;
 use crate::operation::SecretOperation;
-
-/// What is believed of programs in the enclave.
-pub mod limits {
-    use std::time::Duration;
-
-    /// Connections at once; more wait to be accepted.
-    pub const MAX_CONNECTIONS: usize = 64;
-    /// Longest body in bytes: a document has at most 256 KiB, and base64 adds a third.
-    pub const MAX_BODY: usize = 512 << 10;
-    /// Longest head of a request in bytes.
-    pub const MAX_HEAD: usize = 64 << 10;
-    /// How long a client may take for the head of a request; also how long a connection may idle.
-    pub const HEAD_LIMIT: Duration = Duration::from_secs(20);
-    /// How long a client may take for the body.
-    pub const BODY_LIMIT: Duration = Duration::from_secs(20);
-}
 
 /// The path where credentials are.
 pub const CREDENTIALS_PATH: &str = "/credentials";
@@ -63,6 +54,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct Proxy {
     client: Client,
     region: Option<String>,
+    token: Token,
+    limits: Limits,
 }
 
 /// Listens on this port of 127.0.0.1, after bringing loopback up if nobody has; on any free port if it is 0.
@@ -81,15 +74,23 @@ pub async fn listen(port: u16) -> io::Result<TcpListener> {
 }
 
 impl Proxy {
-    /// An endpoint that asks through this client; for this region, whatever the SDK's signature says, if one is given.
+    /// An endpoint that asks through this client; for this region, whatever the SDK's signature says, if one is given. It gives credentials
+    /// to who shows this token.
     #[must_use]
-    pub const fn new(client: Client, region: Option<String>) -> Self {
-        Self { client, region }
+    pub fn new(client: Client, region: Option<String>, token: Token) -> Self {
+        Self { client, region, token, limits: Limits::default() }
+    }
+
+    /// The same with other limits.
+    #[must_use]
+    pub const fn with_limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
     }
 
     /// Serves whoever connects, for ever.
     pub async fn serve(self: Arc<Self>, listener: TcpListener) -> Infallible {
-        let slots = Arc::new(Semaphore::new(limits::MAX_CONNECTIONS));
+        let slots = Arc::new(Semaphore::new(self.limits.connections));
         loop {
             // The semaphore is never closed.
             let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { continue };
@@ -106,11 +107,18 @@ impl Proxy {
     }
 
     async fn serve_one(&self, stream: TcpStream) {
+        // Of a program that takes no answer the kernel hears nothing, and ends the connection (tcp(7), TCP_USER_TIMEOUT).
+        let write_time = u32::try_from(self.limits.write_time.as_millis()).unwrap_or(u32::MAX);
+        if set_tcp_user_timeout(&stream, write_time).is_err() {
+            return;
+        }
         let service = service_fn(|request| async { Ok::<_, Infallible>(self.answer(request).await) });
         let served = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(limits::HEAD_LIMIT)
-            .max_buf_size(limits::MAX_HEAD)
+            .header_read_timeout(self.limits.head_time)
+            .max_headers(MAX_HEADERS)
+            .max_header_size(MAX_HEAD)
+            .max_buf_size(READ_BUFFER)
             .serve_connection(TokioIo::new(stream), service)
             .await;
         // A client that went away, or was no HTTP client, has been told as much as it could be.
@@ -118,9 +126,10 @@ impl Proxy {
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Reply {
-        let answered = match (request.method(), request.uri().path()) {
-            (&Method::POST, "/") => self.operation(request).await,
-            (&Method::GET, CREDENTIALS_PATH) => self.credentials().await,
+        let (path, query) = (request.uri().path(), request.uri().query());
+        let answered = match (request.method(), path, query) {
+            (&Method::POST, "/", None) => self.operation(request).await,
+            (&Method::GET, CREDENTIALS_PATH, None) => self.credentials(request.headers()).await,
             _ => {
                 let message = "POST / is the key service, GET /credentials the credentials";
                 Err(Fault::new(404, "UnknownOperationException", message))
@@ -129,22 +138,33 @@ impl Proxy {
         answered.unwrap_or_else(Reply::from)
     }
 
-    async fn credentials(&self) -> Result<Reply, Fault> {
+    async fn credentials(&self, headers: &HeaderMap) -> Result<Reply, Fault> {
+        let mut shown = headers.get_all(AUTHORIZATION).iter();
+        let (Some(token), None) = (shown.next(), shown.next()) else {
+            let message =
+                "credentials are for who shows AWS_CONTAINER_AUTHORIZATION_TOKEN in the header Authorization";
+            return Err(Fault::new(401, "MissingAuthenticationTokenException", message));
+        };
+        if !self.token.is(token.as_bytes()) {
+            let message = "the header Authorization is not the AWS_CONTAINER_AUTHORIZATION_TOKEN that the application was started with";
+            return Err(Fault::new(401, "UnrecognizedClientException", message));
+        }
         let issued = self.client.credentials().current().await.map_err(ClientError::from)?;
         Ok(answer::credentials(credentials::served(&issued, SystemTime::now())))
     }
 
     async fn operation(&self, request: Request<Incoming>) -> Result<Reply, Fault> {
-        let request = ApiRequest::read(request).await?;
-        let id = &request.access_key_id;
-        if !self.client.credentials().knows(id).await {
+        let request = ApiRequest::read(request, self.limits.body_time).await?;
+        let id = request.access_key_id();
+        let Some(secret) = self.client.credentials().secret_of(id).await else {
             let message = format!(
                 "the request is signed with access key {id}, which enclave-kms-proxy does not have; let the SDK find its \
                  credentials by itself"
             );
             return Err(Fault::new(400, "UnrecognizedClientException", message));
-        }
-        let region = self.region.as_deref().unwrap_or(&request.region);
+        };
+        request.verify(&secret, SystemTime::now())?;
+        let region = self.region.as_deref().unwrap_or_else(|| request.region());
         if let Some(operation) = SecretOperation::named(&request.operation)
             && let Some(members) = request.without_recipient()?
         {

@@ -5,15 +5,24 @@ use std::ffi::OsString;
 use std::sync::{Mutex, PoisonError};
 
 use kms_client::application::Application;
+use kms_client::proxy::token::Token;
 
 /// A signal to this process goes to the applications of all tests: one at a time.
 static ONE: Mutex<()> = Mutex::new(());
 
 fn ended(words: &[&str]) -> u8 {
-    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    run(application(words))
+}
+
+fn application(words: &[&str]) -> Application {
     let words: Vec<OsString> = words.iter().map(OsString::from).collect();
+    Application::new(&words)
+}
+
+fn run(application: Application) -> u8 {
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(Application::new(&words).run()).unwrap()
+    runtime.block_on(application.run()).unwrap()
 }
 
 fn shell(script: &str) -> u8 {
@@ -25,6 +34,18 @@ fn the_application_s_exit_status_is_returned() {
     for status in [0, 1, 125, 255] {
         assert_eq!(shell(&format!("exit {status}")), status);
     }
+}
+
+#[test]
+fn the_application_is_told_where_credentials_are_and_what_to_show_there() {
+    let token = Token::new().unwrap();
+    let said = "test \"$AWS_CONTAINER_CREDENTIALS_FULL_URI $AWS_CONTAINER_AUTHORIZATION_TOKEN\" = \"$0\"";
+    let expected = format!("http://127.0.0.1:9/credentials {}", token.as_str());
+    let words = ["/bin/sh", "-c", said, &expected];
+    assert_eq!(run(application(&words)), 1);
+    let mut told = application(&words);
+    told.set_credentials("127.0.0.1:9".parse().unwrap(), &token);
+    assert_eq!(run(told), 0);
 }
 
 #[test]

@@ -3,12 +3,14 @@
 //! - [`config`]: `kms.toml`, the service's configuration.
 //! - [`Server`]: listens, reads requests within their limits, knows whose they are, and has them answered.
 //! - [`setup`]: a new service's folder.
+//! - [`credentials`]: beside the service, what gives an enclave its access key.
 //! - [`harden`]: what the process that holds keys denies itself.
 
 mod authentication;
 pub mod certificates;
 pub mod config;
 mod connection;
+pub mod credentials;
 mod deadline;
 mod errors;
 mod hardening;

@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{AtFlags, FileType, FlockOperation, Gid, Mode, OFlags, Stat, Uid};
 use rustix::io::Errno;
@@ -14,6 +15,10 @@ use super::limits::BACKLOG;
 
 /// For the owner alone.
 const PRIVATE: Mode = Mode::from_raw_mode(0o600);
+
+/// How long a folder that another has locked is waited for, and how long between two attempts.
+const LOCK_LIMIT: Duration = Duration::from_secs(2);
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// A socket that listens, and its name in the file system, which goes with it.
 #[derive(Debug)]
@@ -32,10 +37,7 @@ pub(super) struct BoundSocket {
 /// this user's or the owner's.
 pub(super) fn bind(folder: File, name: &Path, owner: Option<(u32, u32)>) -> io::Result<BoundSocket> {
     // Two that start at once must not both find the same stale socket.
-    match rustix::fs::flock(&folder, FlockOperation::NonBlockingLockExclusive) {
-        Err(Errno::WOULDBLOCK) => return Err(io::ErrorKind::AddrInUse.into()),
-        other => other?,
-    }
+    lock(&folder)?;
     remove_stale(&folder, name, owner)?;
     let socket = rustix::net::socket_with(
         AddressFamily::UNIX,
@@ -60,6 +62,18 @@ pub(super) fn bind(folder: File, name: &Path, owner: Option<(u32, u32)>) -> io::
 pub(super) fn open_folder(path: &Path) -> io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     Ok(rustix::fs::open(path, flags, Mode::empty())?.into())
+}
+
+/// Locks the folder. Who has it locked makes a socket, which takes no time: the service and what gives credentials start together.
+fn lock(folder: &File) -> io::Result<()> {
+    let begun = Instant::now();
+    loop {
+        match rustix::fs::flock(folder, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) if begun.elapsed() < LOCK_LIMIT => std::thread::sleep(LOCK_PAUSE),
+            Err(Errno::WOULDBLOCK) => return Err(io::ErrorKind::AddrInUse.into()),
+            other => return Ok(other?),
+        }
+    }
 }
 
 /// Such an address holds 107 bytes of path (unix(7)): the folder is reached through its descriptor.
@@ -161,6 +175,30 @@ mod tests {
         let _first = bound(folder.path()).unwrap();
         assert_eq!(bound(folder.path()).unwrap_err().kind(), io::ErrorKind::AddrInUse);
         UnixStream::connect(folder.path().join("s")).unwrap();
+    }
+
+    #[test]
+    fn all_that_start_together_in_one_folder_listen() {
+        let folder = tempfile::tempdir().unwrap();
+        for round in 0..20 {
+            let names: Vec<String> = (0..8).map(|name| format!("s{round}-{name}")).collect();
+            std::thread::scope(|scope| {
+                let folder = folder.path();
+                let bound: Vec<_> = names
+                    .iter()
+                    .map(|name| scope.spawn(move || bind(open_folder(folder)?, Path::new(name), None)))
+                    .collect();
+                bound.into_iter().for_each(|bound| drop(bound.join().unwrap().unwrap()));
+            });
+        }
+    }
+
+    #[test]
+    fn a_folder_that_somebody_keeps_locked_is_not_waited_for_for_ever() {
+        let folder = tempfile::tempdir().unwrap();
+        let locked = open_folder(folder.path()).unwrap();
+        rustix::fs::flock(&locked, FlockOperation::LockExclusive).unwrap();
+        assert_eq!(bound(folder.path()).unwrap_err().kind(), io::ErrorKind::AddrInUse);
     }
 
     #[test]

@@ -14,17 +14,22 @@ use crate::support::{LONG, Message, World};
 use crate::tls::s_client_to;
 
 /// A process that lives until its standard input ends.
-fn supervisor() -> Child {
+pub(crate) fn supervisor() -> Child {
     Command::new("cat").stdin(Stdio::piped()).spawn().unwrap()
 }
 
-fn endpoint(folder: &Path, supervisor: &Child) -> Endpoint {
-    Endpoint::Enclave(EnclaveEndpoint {
+/// The port of an enclave with this supervisor.
+pub(crate) fn enclave(folder: &Path, port: u32, supervisor: &Child) -> EnclaveEndpoint {
+    EnclaveEndpoint {
         name: "a".to_owned(),
-        port: 8000,
+        port,
         folder: folder.to_owned(),
         ended: pidfd_open(Pid::from_child(supervisor), PidfdFlags::empty()).unwrap(),
-    })
+    }
+}
+
+fn endpoint(folder: &Path, supervisor: &Child) -> Endpoint {
+    Endpoint::Enclave(enclave(folder, 8000, supervisor))
 }
 
 #[test]

@@ -16,6 +16,7 @@ use kms_client::endpoint::{Endpoint, Roots};
 use kms_client::operation::SecretOperation;
 use kms_client::recipient::Recipient;
 use kms_client::route::Route;
+use kms_protocol::ports;
 use kms_protocol::sigv4::Credentials;
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
@@ -85,7 +86,7 @@ struct Common {
     #[arg(long, default_value = "us-east-1")]
     region: String,
     /// The host's vsock port that leads to it
-    #[arg(long, default_value_t = 8000)]
+    #[arg(long, default_value_t = ports::SERVICE)]
     proxy_port: u32,
     /// The access key's id
     #[arg(long)]

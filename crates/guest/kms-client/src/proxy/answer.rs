@@ -106,7 +106,7 @@ fn reply(
 ) -> Reply {
     // The body's memory is overwritten once it has been sent.
     let mut answer = Response::new(Full::new(Bytes::from_owner(body)));
-    // A status of three digits that is none of HTTP's is passed on too; others the client's side has refused.
+    // The client's side has refused what is no status.
     *answer.status_mut() = hyper::StatusCode::from_u16(status).unwrap_or(hyper::StatusCode::BAD_GATEWAY);
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));

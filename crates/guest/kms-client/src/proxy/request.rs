@@ -1,15 +1,17 @@
-//! What an SDK asks, read and bounded.
+//! What an SDK asks: read, bounded, and signed by who has the credentials.
+
+use std::time::{Duration, SystemTime};
 
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::Request;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::AUTHORIZATION;
-use kms_protocol::sigv4::Authorization;
+use hyper::http::request::Parts;
+use kms_protocol::sigv4::{self, Authorization, Scope, SigV4Error};
 use serde_json::{Map, Value};
 use tokio::time::timeout;
 
 use super::answer::Fault;
-use super::limits::{BODY_LIMIT, MAX_BODY};
+use super::limits::MAX_BODY;
 use crate::client::SERVICE;
 use crate::operation::TARGET_PREFIX;
 
@@ -19,44 +21,48 @@ const TARGET: &str = "x-amz-target";
 /// Longest name of an operation; the longest that KMS has is half of it.
 const MAX_OPERATION: usize = 64;
 
+/// How old a signature may be: what AWS allows. The clock is the same, but programs may sign long before they send.
+const MAX_SKEW: Duration = Duration::from_secs(5 * 60);
+
 /// A request of the KMS API.
 #[derive(Debug)]
 pub(super) struct ApiRequest {
     /// The operation's name.
     pub(super) operation: String,
-    /// Of the signature.
-    pub(super) access_key_id: String,
-    /// Of the signature.
-    pub(super) region: String,
     /// As it came.
     pub(super) body: Bytes,
+    authorization: Authorization,
+    headers: Vec<(String, String)>,
 }
 
 impl ApiRequest {
-    /// Reads all of it, or says what is wrong in AWS's form.
-    pub(super) async fn read(request: Request<Incoming>) -> Result<Self, Fault> {
-        let (parts, body) = request.into_parts();
-        let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
-        let operation = header(TARGET).and_then(|target| target.strip_prefix(TARGET_PREFIX));
-        let operation = operation.filter(|name| is_operation(name)).ok_or_else(|| {
-            Fault::new(400, "UnknownOperationException", "X-Amz-Target names no operation of KMS")
+    /// Reads all of it, or says what is wrong in AWS's form. Whether the signature is good, [`Self::verify`] says.
+    pub(super) async fn read(request: Request<Incoming>, body_time: Duration) -> Result<Self, Fault> {
+        let (head, body) = request.into_parts();
+        let headers = headers(&head)?;
+        let operation = operation(&headers)?;
+        let authorization = signed(&headers, b"", Authorization::of)?;
+        let body = whole(body, body_time).await?;
+        Ok(Self { operation, body, authorization, headers })
+    }
+
+    /// Whose signature it says that it has.
+    pub(super) fn access_key_id(&self) -> &str {
+        self.authorization.access_key_id()
+    }
+
+    /// The region that it is signed for.
+    pub(super) fn region(&self) -> &str {
+        self.authorization.region()
+    }
+
+    /// Refuses what was not signed with this secret, for the key service of any region, now.
+    pub(super) fn verify(&self, secret: &str, now: SystemTime) -> Result<(), Fault> {
+        let scope = Scope { region: self.region().to_owned(), service: SERVICE.to_owned() };
+        signed(&self.headers, &self.body, |request| {
+            self.authorization.verify(request, secret, &scope, now, MAX_SKEW)
         })?;
-        let authorization = header(AUTHORIZATION.as_str()).ok_or_else(|| {
-            Fault::new(400, "MissingAuthenticationTokenException", "the request is not signed")
-        })?;
-        let authorization = Authorization::parse(authorization)
-            .map_err(|error| Fault::new(400, error.aws_name(), error.to_string()))?;
-        if authorization.service() != SERVICE {
-            let message = "the signature is for another service than kms";
-            return Err(Fault::new(400, "InvalidSignatureException", message));
-        }
-        let body = whole(body).await?;
-        Ok(Self {
-            operation: operation.to_owned(),
-            access_key_id: authorization.access_key_id().to_owned(),
-            region: authorization.region().to_owned(),
-            body,
-        })
+        Ok(())
     }
 
     /// The request's members, if it brings no recipient of its own.
@@ -68,8 +74,44 @@ impl ApiRequest {
     }
 }
 
-async fn whole(body: Incoming) -> Result<Bytes, Fault> {
-    let Ok(read) = timeout(BODY_LIMIT, Limited::new(body, MAX_BODY).collect()).await else {
+impl From<SigV4Error> for Fault {
+    fn from(error: SigV4Error) -> Self {
+        Self::new(400, error.aws_name(), error.to_string())
+    }
+}
+
+/// The header fields, names in small letters.
+fn headers(head: &Parts) -> Result<Vec<(String, String)>, Fault> {
+    let fields = head.headers.iter();
+    fields
+        .map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned())))
+        .collect::<Option<_>>()
+        .ok_or_else(|| {
+            Fault::new(400, "IncompleteSignatureException", "a header field holds more than ASCII")
+        })
+}
+
+/// The operation that is asked for, once.
+fn operation(headers: &[(String, String)]) -> Result<String, Fault> {
+    let mut targets = headers.iter().filter(|(name, _)| name == TARGET).map(|(_, value)| value);
+    let operation = match (targets.next(), targets.next()) {
+        (Some(target), None) => target.strip_prefix(TARGET_PREFIX).filter(|name| is_operation(name)),
+        _ => None,
+    };
+    operation
+        .map(str::to_owned)
+        .ok_or_else(|| Fault::new(400, "UnknownOperationException", "X-Amz-Target names no operation of KMS"))
+}
+
+/// Has what the signature is over looked at. The proxy takes requests for `/` without a query, and no others.
+fn signed<T>(headers: &[(String, String)], body: &[u8], then: impl FnOnce(&sigv4::Request<'_>) -> T) -> T {
+    let headers: Vec<(&str, &str)> =
+        headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    then(&sigv4::Request { method: "POST", path: "/", query: "", headers: &headers, body })
+}
+
+async fn whole(body: Incoming, limit: Duration) -> Result<Bytes, Fault> {
+    let Ok(read) = timeout(limit, Limited::new(body, MAX_BODY).collect()).await else {
         return Err(Fault::new(408, "RequestTimeoutException", "the request's body did not come in time"));
     };
     read.map(|body| body.to_bytes()).map_err(|error| {

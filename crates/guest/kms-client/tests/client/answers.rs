@@ -1,8 +1,12 @@
 //! What services answer: what is not as it must be never reaches the application.
 
+use std::os::unix::net::UnixListener;
+use std::sync::mpsc;
+use std::time::Duration;
+
 use base64ct::{Base64, Encoding as _};
 use getrandom::SysRng;
-use kms_client::endpoint::MAX_ANSWER;
+use kms_client::endpoint::{ExchangeError, MAX_ANSWER};
 use kms_client::operation::SecretOperation;
 use kms_client::{ClientError, endpoint};
 use kms_protocol::cms::{self, Encoding, RecipientKey};
@@ -109,6 +113,66 @@ fn an_answer_without_end_is_refused() {
         },
         "longer than 1048576 bytes",
     );
+}
+
+/// An answer that ends with the connection could be cut by the host wherever it likes.
+#[test]
+fn an_answer_that_ends_before_tls_does_is_refused() {
+    let whole = b"HTTP/1.1 200 OK\r\n\r\n{}".to_vec();
+    let proper = Service::answering({
+        let whole = whole.clone();
+        move |_| whole.clone()
+    });
+    assert_eq!(ask(Local::new(&proper).address, "ListKeys", "{}").status, 200);
+    let cut = Service::cut(move |_| whole.clone());
+    ask(Local::new(&cut).address, "ListKeys", "{}").refused(503, "KMSInternalException", "broke off");
+}
+
+#[test]
+fn a_status_that_is_none_of_an_answers_is_refused() {
+    for (status, refused) in
+        [("199 a", true), ("200 b", false), ("599 c", false), ("600 d", true), ("101 e", true)]
+    {
+        let service = Service::answering(move |_| http(status, "{}"));
+        let answered = ask(Local::new(&service).address, "ListKeys", "{}");
+        if refused {
+            answered.refused(503, "KMSInternalException", "broke off");
+        } else {
+            assert_eq!(answered.status.to_string(), status[..3]);
+        }
+    }
+}
+
+/// Insists that a service is not waited for longer than these limits say.
+#[track_caller]
+fn is_too_slow(service: &Service, limits: endpoint::Limits) {
+    let client = support::impatient(service, limits);
+    let asked = support::runtime().block_on(client.generate_random("local-1", 32));
+    let Err(ClientError::Exchange(ExchangeError::Slow(limit))) = asked else { panic!("{asked:?}") };
+    assert_eq!(limit, SHORT);
+}
+
+/// For what a test waits to happen.
+const SHORT: Duration = Duration::from_millis(200);
+
+#[test]
+fn a_service_that_does_not_answer_is_not_waited_for_longer_than_the_limit() {
+    // It answers when the test has ended, and nobody is there.
+    let (_test, ended) = mpsc::channel::<()>();
+    let service = Service::answering(move |_| {
+        let _ = ended.recv();
+        Vec::new()
+    });
+    is_too_slow(&service, endpoint::Limits { answer: SHORT, ..endpoint::Limits::default() });
+}
+
+#[test]
+fn a_host_that_takes_the_connection_and_says_nothing_is_not_waited_for() {
+    let service = Service::echoing();
+    std::fs::remove_file(service.socket()).unwrap();
+    // The kernel takes connections for whoever listens and does not accept.
+    let _host = UnixListener::bind(service.socket()).unwrap();
+    is_too_slow(&service, endpoint::Limits { handshake: SHORT, ..endpoint::Limits::default() });
 }
 
 #[test]

@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
-use kms_client::credentials::{CredentialsError, Issued, MAX_ANSWER, Source, parse, served};
+use kms_client::credentials::{CredentialsError, Source, served};
 use kms_client::route::Route;
+use kms_protocol::credentials::{Issued, MAX_LEN};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -66,41 +67,6 @@ fn exported(id: &str, good_for: Duration) -> Vec<u8> {
 }
 
 #[test]
-fn both_of_awss_forms_are_read() {
-    let process = r#"{"Version":1,"AccessKeyId":"A","SecretAccessKey":"s","SessionToken":"t","Expiration":"2030-01-02T03:04:05+00:00"}"#;
-    let container = r#"{"RoleArn":"r","AccessKeyId":"A","SecretAccessKey":"s","Token":"t","Expiration":"2030-01-02T03:04:05Z"}"#;
-    for text in [process, container] {
-        let issued = parse(text.as_bytes()).unwrap();
-        assert_eq!(issued.keys.access_key_id, "A");
-        assert_eq!(*issued.keys.secret_access_key, "s");
-        assert_eq!(issued.keys.session_token.as_deref(), Some("t"));
-        assert_eq!(issued.expiration, Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1_893_553_445)));
-    }
-    let lasting = parse(br#"{"Version":1,"AccessKeyId":"A","SecretAccessKey":"s"}"#).unwrap();
-    assert_eq!((lasting.expiration, lasting.keys.session_token), (None, None));
-}
-
-#[test]
-fn what_are_no_credentials_is_refused_without_repeating_it() {
-    for (text, words) in [
-        ("", "no JSON"),
-        ("An error occurred (ExpiredToken)", "no JSON"),
-        ("[]", "a JSON object"),
-        (r#"{"AccessKeyId":"A"}"#, "SecretAccessKey"),
-        (r#"{"AccessKeyId":"A","SecretAccessKey":5550155}"#, "texts"),
-        (r#"{"AccessKeyId":"","SecretAccessKey":"hidden"}"#, "empty"),
-        (r#"{"AccessKeyId":"A","SecretAccessKey":""}"#, "empty"),
-        (r#"{"Version":2,"AccessKeyId":"A","SecretAccessKey":"hidden"}"#, "Version"),
-        (r#"{"AccessKeyId":"A","SecretAccessKey":"hidden","Expiration":"soon"}"#, "Expiration"),
-        (r#"{"AccessKeyId":"A","SecretAccessKey":"hidden"} and more"#, "no JSON"),
-    ] {
-        let why = parse(text.as_bytes()).unwrap_err();
-        assert!(why.contains(words), "{text}: {why}");
-        assert!(!why.contains("hidden") && !why.contains("5550155"), "{why}");
-    }
-}
-
-#[test]
 fn nobody_there_is_said_with_what_mends_it() {
     let error = current(&source(Path::new("/nowhere/socket"))).unwrap_err().to_string();
     assert!(
@@ -124,9 +90,9 @@ fn the_longest_answer_is_read_and_one_byte_more_refused() {
         text.resize(length, b' ');
         text
     };
-    let host = Host::answering(move |_| padded(MAX_ANSWER));
+    let host = Host::answering(move |_| padded(MAX_LEN));
     assert_eq!(current(&host.source()).unwrap().keys.access_key_id, "A");
-    let host = Host::answering(move |_| padded(MAX_ANSWER + 1));
+    let host = Host::answering(move |_| padded(MAX_LEN + 1));
     let error = current(&host.source()).unwrap_err().to_string();
     assert!(error.contains("longer than 65536 bytes"), "{error}");
 }
@@ -150,9 +116,11 @@ fn the_host_is_asked_again_before_they_expire_and_the_old_ones_stay_known() {
     assert_eq!(current(&source).unwrap().keys.access_key_id, "A0");
     assert_eq!(current(&source).unwrap().keys.access_key_id, "A1");
     assert_eq!(host.asked(), 2);
-    let runtime = runtime();
-    assert!(runtime.block_on(source.knows("A0")) && runtime.block_on(source.knows("A1")));
-    assert!(!runtime.block_on(source.knows("A2")));
+    let secret_of = |id| runtime().block_on(source.secret_of(id));
+    for known in ["A0", "A1"] {
+        assert_eq!(secret_of(known).as_deref().map(String::as_str), Some("secret"));
+    }
+    assert_eq!(secret_of("A2"), None);
 }
 
 #[test]
@@ -165,13 +133,49 @@ fn credentials_about_to_expire_are_used_while_the_host_is_away() {
 }
 
 #[test]
+fn a_host_that_has_no_newer_ones_is_not_asked_at_each_request() {
+    let host = Host::answering(|number| match number {
+        0 => exported("A0", Duration::from_secs(60)),
+        _ => b"none".to_vec(),
+    });
+    let source = host.source();
+    for _ in 0..4 {
+        assert_eq!(current(&source).unwrap().keys.access_key_id, "A0");
+    }
+    assert_eq!(host.asked(), 2);
+}
+
+#[test]
+fn a_host_that_has_none_at_all_is_asked_each_time() {
+    let host = Host::answering(|_| b"none".to_vec());
+    let source = host.source();
+    for asked in 1..4 {
+        current(&source).unwrap_err();
+        assert_eq!(host.asked(), asked);
+    }
+}
+
+#[test]
+fn a_host_that_takes_the_connection_and_says_nothing_is_not_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("socket");
+    // The kernel takes connections for whoever listens and does not accept.
+    let _host = UnixListener::bind(&path).unwrap();
+    let source = Source::host_within(Route::Unix(path), Duration::from_millis(200));
+    let error = current(&source).unwrap_err().to_string();
+    assert!(error.contains("did not end within 200ms"), "{error}");
+}
+
+#[test]
 fn an_sdk_finds_the_hosts_credentials_and_signs_with_them() {
     let service = Service::answering(|_| http("200 OK", "{}"));
     let host = Host::answering(|_| exported("AHOST", Duration::from_secs(3600)));
     let local = Local::with(&service, host.source(), None);
-    let unknown = signed_by("AHOST", "kms", local.address, "Encrypt", b"{}");
-    post(local.address, &unknown, b"{}").refused(400, "UnrecognizedClientException", "AHOST");
-    let answer = get(local.address, "/credentials");
+    let mut keys = keys("AHOST");
+    (keys.secret_access_key, keys.session_token) = ("secret".to_owned().into(), Some("token".to_owned()));
+    let headers = signed_by(&keys, "kms", local.address, "Encrypt", b"{}");
+    post(local.address, &headers, b"{}").refused(400, "UnrecognizedClientException", "AHOST");
+    let answer = get(local.address, "/credentials", &[("Authorization", &local.token)]);
     assert!(answer.head.contains("cache-control: no-store"), "{answer:?}");
     let found = answer.json();
     assert_eq!(
@@ -179,8 +183,40 @@ fn an_sdk_finds_the_hosts_credentials_and_signs_with_them() {
         (&"AHOST".into(), &"secret".into(), &"token".into())
     );
     assert!(found["Expiration"].as_str().unwrap().ends_with('Z'));
-    assert_eq!(post(local.address, &unknown, b"{}").status, 200);
+    assert_eq!(post(local.address, &headers, b"{}").status, 200);
     assert_eq!(service.received().header("x-amz-security-token"), "token");
+}
+
+#[test]
+fn credentials_are_not_given_to_who_does_not_show_the_token() {
+    let service = Service::echoing();
+    let host = Host::answering(|_| exported("AHOST", Duration::from_secs(3600)));
+    let local = Local::with(&service, host.source(), None);
+    let token = local.token.as_str();
+    let ask = |headers: &[(&str, &str)]| get(local.address, "/credentials", headers);
+    let missing = "MissingAuthenticationTokenException";
+    ask(&[]).refused(401, missing, "AWS_CONTAINER_AUTHORIZATION_TOKEN");
+    // Which of two would count?
+    ask(&[("Authorization", token), ("Authorization", token)]).refused(401, missing, "Authorization");
+    ask(&[("X-Authorization", token)]).refused(401, missing, "Authorization");
+    let (swapped, bearer) = (token.to_lowercase(), format!("Bearer {token}"));
+    for wrong in ["", "x", &token[1..], &token[..token.len() - 1], &swapped, &bearer, "\u{e4}"] {
+        let answer = ask(&[("Authorization", wrong)]);
+        answer.refused(401, "UnrecognizedClientException", "AWS_CONTAINER_AUTHORIZATION_TOKEN");
+    }
+    let path = format!("/credentials?Authorization={token}");
+    assert_eq!(get(local.address, &path, &[]).status, 404);
+    // Nor was the host asked for any.
+    assert_eq!(host.asked(), 0);
+    assert_eq!(ask(&[("authorization", token)]).status, 200);
+}
+
+#[test]
+fn the_token_of_another_start_is_worth_nothing() {
+    let service = Service::echoing();
+    let (one, other) = (Local::new(&service), Local::new(&service));
+    let answer = get(one.address, "/credentials", &[("Authorization", &other.token)]);
+    answer.refused(401, "UnrecognizedClientException", "started with");
 }
 
 #[test]
@@ -188,7 +224,8 @@ fn no_credentials_are_an_error_in_awss_form() {
     let service = Service::answering(|_| http("200 OK", "{}"));
     let host = Host::answering(|_| b"no".to_vec());
     let local = Local::with(&service, host.source(), None);
-    get(local.address, "/credentials").refused(503, "KMSInternalException", "no credentials");
+    let answer = get(local.address, "/credentials", &[("Authorization", &local.token)]);
+    answer.refused(503, "KMSInternalException", "no credentials");
     service.received_nothing();
 }
 

@@ -10,6 +10,7 @@
 
 mod answers;
 mod credentials;
+mod limits;
 mod programs;
 mod requests;
 mod support;

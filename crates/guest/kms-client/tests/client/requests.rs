@@ -1,18 +1,15 @@
 //! What programs ask the local endpoint, and what becomes of it.
 
-use std::io::Read;
-use std::net::TcpStream;
 use std::time::{Duration, SystemTime};
 
 use kms_client::Client;
 use kms_client::client::EncryptionContext;
 use kms_client::credentials::Source;
-use kms_client::proxy::limits::{MAX_BODY, MAX_CONNECTIONS};
 use kms_protocol::cms::Encoding;
 use kms_protocol::sigv4::{Authorization, Request, Scope};
 use serde_json::{Value, json};
 
-use crate::support::sdk::{ask, exchange, get, post, signed, signed_by};
+use crate::support::sdk::{ask, get, post, signed, signed_at, signed_by};
 use crate::support::service::{Received, Service, http};
 use crate::support::{self, KEY, Local, keys};
 
@@ -35,10 +32,6 @@ fn sealing() -> Service {
         let sealed = request.sealed(b"secret", Encoding::Ber);
         http("200 OK", json!({ "CiphertextForRecipient": sealed }).to_string())
     })
-}
-
-fn echoing() -> Service {
-    Service::answering(|request| http("200 OK", &request.body))
 }
 
 #[test]
@@ -97,7 +90,7 @@ fn a_recipient_that_is_null_is_none() {
 
 #[test]
 fn other_operations_are_passed_on_byte_by_byte() {
-    let service = echoing();
+    let service = Service::echoing();
     let local = Local::new(&service);
     let body = r#"{ "KeyId" : "k",  "Plaintext":"AAAA" }"#;
     let answered = ask(local.address, "Encrypt", body);
@@ -107,11 +100,15 @@ fn other_operations_are_passed_on_byte_by_byte() {
 
 #[test]
 fn a_request_that_is_not_signed_goes_nowhere() {
-    let service = echoing();
+    let service = Service::echoing();
     let local = Local::new(&service);
     let mut headers = signed(local.address, "Encrypt", b"{}");
     headers.retain(|(name, _)| name != "authorization");
-    post(local.address, &headers, b"{}").refused(400, "MissingAuthenticationTokenException", "not signed");
+    post(local.address, &headers, b"{}").refused(
+        400,
+        "MissingAuthenticationTokenException",
+        "no Authorization header",
+    );
     headers.push(("authorization".to_owned(), "Basic YTpi".to_owned()));
     assert_eq!(post(local.address, &headers, b"{}").status, 400);
     service.received_nothing();
@@ -119,25 +116,82 @@ fn a_request_that_is_not_signed_goes_nowhere() {
 
 #[test]
 fn an_access_key_of_somebody_else_goes_nowhere() {
-    let service = echoing();
+    let service = Service::echoing();
     let local = Local::new(&service);
-    let headers = signed_by("AKIAOTHER", "kms", local.address, "Encrypt", b"{}");
+    let headers = signed_by(&keys("AKIAOTHER"), "kms", local.address, "Encrypt", b"{}");
     post(local.address, &headers, b"{}").refused(400, "UnrecognizedClientException", "AKIAOTHER");
     service.received_nothing();
 }
 
 #[test]
 fn a_signature_for_another_service_goes_nowhere() {
-    let service = echoing();
+    let service = Service::echoing();
     let local = Local::new(&service);
-    let headers = signed_by(KEY, "s3", local.address, "Encrypt", b"{}");
+    let headers = signed_by(&keys(KEY), "s3", local.address, "Encrypt", b"{}");
     post(local.address, &headers, b"{}").refused(400, "InvalidSignatureException", "another service");
+    service.received_nothing();
+}
+
+/// The access key's id is no secret: whoever knows it and not the secret asks for nothing.
+#[test]
+fn a_signature_that_was_not_made_with_the_secret_goes_nowhere() {
+    let service = Service::echoing();
+    let local = Local::new(&service);
+    let mut forged = keys(KEY);
+    forged.secret_access_key = "another secret".to_owned().into();
+    for operation in ["Decrypt", "Encrypt"] {
+        let headers = signed_by(&forged, "kms", local.address, operation, b"{}");
+        post(local.address, &headers, b"{}").refused(400, "InvalidSignatureException", "does not match");
+    }
+    service.received_nothing();
+}
+
+#[test]
+fn a_signature_for_another_request_goes_nowhere() {
+    let service = Service::echoing();
+    let local = Local::new(&service);
+    let headers = signed(local.address, "Encrypt", b"{}");
+    post(local.address, &headers, b"{ }").refused(400, "InvalidSignatureException", "does not match");
+    let mut other = headers.clone();
+    other.iter_mut().find(|(name, _)| name == "x-amz-target").unwrap().1 = "TrentService.Decrypt".to_owned();
+    post(local.address, &other, b"{}").refused(400, "InvalidSignatureException", "does not match");
+    let mut twice = headers.clone();
+    twice.push(("x-amz-target".to_owned(), "TrentService.Decrypt".to_owned()));
+    post(local.address, &twice, b"{}").refused(400, "UnknownOperationException", "names no operation");
+    let mut more = headers.clone();
+    more.push(("x-amz-other".to_owned(), "not signed".to_owned()));
+    post(local.address, &more, b"{}").refused(400, "InvalidSignatureException", "x-amz-other");
+    service.received_nothing();
+    assert_eq!(post(local.address, &headers, b"{}").status, 200);
+}
+
+#[test]
+fn a_signature_of_long_ago_goes_nowhere() {
+    let service = Service::echoing();
+    let local = Local::new(&service);
+    let then = SystemTime::now() - Duration::from_secs(6 * 60);
+    let headers = signed_at(then, &keys(KEY), "kms", local.address, "Encrypt", b"{}");
+    assert_eq!(post(local.address, &headers, b"{}").json()["__type"], "InvalidSignatureException");
+    service.received_nothing();
+    let then = SystemTime::now() - Duration::from_secs(4 * 60);
+    let headers = signed_at(then, &keys(KEY), "kms", local.address, "Encrypt", b"{}");
+    assert_eq!(post(local.address, &headers, b"{}").status, 200);
+}
+
+#[test]
+fn a_request_with_two_signatures_goes_nowhere() {
+    let service = Service::echoing();
+    let local = Local::new(&service);
+    let mut headers = signed(local.address, "Encrypt", b"{}");
+    let authorization = headers.iter().find(|(name, _)| name == "authorization").unwrap().clone();
+    headers.push(authorization);
+    assert_eq!(post(local.address, &headers, b"{}").json()["__type"], "IncompleteSignatureException");
     service.received_nothing();
 }
 
 #[test]
 fn what_names_no_operation_goes_nowhere() {
-    let service = echoing();
+    let service = Service::echoing();
     let local = Local::new(&service);
     for target in [
         "TrentService.",
@@ -155,7 +209,7 @@ fn what_names_no_operation_goes_nowhere() {
 
 #[test]
 fn a_secret_asked_for_in_no_json_goes_nowhere() {
-    let service = echoing();
+    let service = Service::echoing();
     let local = Local::new(&service);
     for body in ["", "[]", "{", "{}{}", "\u{feff}{}"] {
         ask(local.address, "Decrypt", body).refused(400, "SerializationException", "no JSON object");
@@ -165,58 +219,17 @@ fn a_secret_asked_for_in_no_json_goes_nowhere() {
 
 #[test]
 fn other_paths_and_methods_are_not_there() {
-    let service = echoing();
+    let service = Service::echoing();
     let local = Local::new(&service);
-    for path in ["/", "/credentials/", "/latest/meta-data", "/../credentials"] {
-        get(local.address, path).refused(404, "UnknownOperationException", "GET /credentials");
+    for path in ["/", "/credentials/", "/credentials?a=b", "/latest/meta-data", "/../credentials"] {
+        get(local.address, path, &[]).refused(404, "UnknownOperationException", "GET /credentials");
     }
     service.received_nothing();
 }
 
 #[test]
-fn the_longest_body_is_passed_on_and_one_byte_more_refused() {
-    let service = echoing();
-    let local = Local::new(&service);
-    let body = |length: usize| format!("{{\"a\":\"{}\"}}", "b".repeat(length - 8));
-    let answered = ask(local.address, "Encrypt", body(MAX_BODY));
-    assert_eq!((answered.status, answered.body.len()), (200, MAX_BODY));
-    assert_eq!(service.received().body.len(), MAX_BODY);
-    let answered = ask(local.address, "Encrypt", body(MAX_BODY + 1));
-    answered.refused(413, "RequestEntityTooLargeException", "more than 524288 bytes");
-    service.received_nothing();
-}
-
-#[test]
-fn what_is_no_http_is_refused() {
-    let service = echoing();
-    assert_eq!(exchange(Local::new(&service).address, b"\x16\x03\x01 hello\r\n\r\n").status, 400);
-    let long = format!("POST / HTTP/1.1\r\nx: {}\r\n\r\n", "y".repeat(1 << 20));
-    assert_eq!(exchange(Local::new(&service).address, long.as_bytes()).status, 431);
-    service.received_nothing();
-}
-
-#[test]
-fn one_connection_more_than_allowed_waits_for_another_to_end() {
-    let service = echoing();
-    let local = Local::new(&service);
-    let mut idle: Vec<TcpStream> =
-        (0..MAX_CONNECTIONS).map(|_| TcpStream::connect(local.address).unwrap()).collect();
-    // Each is served: a request on the last one is answered.
-    let waiting = std::thread::spawn({
-        let address = local.address;
-        move || ask(address, "Encrypt", "{}").status
-    });
-    let mut last = idle.pop().unwrap();
-    last.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
-    assert!(last.read(&mut [0]).is_err(), "nothing is said to who says nothing");
-    assert!(!waiting.is_finished(), "it is served although all places are taken");
-    drop(last);
-    assert_eq!(waiting.join().unwrap(), 200);
-}
-
-#[test]
 fn a_service_that_is_not_there_is_said_to_be_missing() {
-    let service = echoing();
+    let service = Service::echoing();
     let local = Local::new(&service);
     std::fs::remove_file(service.socket()).unwrap();
     ask(local.address, "Encrypt", "{}").refused(503, "KMSInternalException", "cannot connect");

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::Parser;
+use kms_protocol::ports;
 
 /// Starts an application in an enclave with a local endpoint of the key service.
 #[derive(Debug, Parser)]
@@ -14,7 +15,7 @@ pub(crate) struct Arguments {
     pub(crate) endpoint: String,
 
     /// The host's vsock port that leads to it
-    #[arg(long, value_name = "PORT", default_value_t = 8000)]
+    #[arg(long, value_name = "PORT", default_value_t = ports::SERVICE)]
     pub(crate) port: u32,
 
     /// Root certificates for its TLS, in PEM [default: the image's CA bundle]

@@ -17,6 +17,7 @@ use kms_client::client::Client;
 use kms_client::console;
 use kms_client::credentials::Source;
 use kms_client::endpoint::{Endpoint, Roots};
+use kms_client::proxy::token::Token;
 use kms_client::proxy::{self, Proxy};
 use kms_client::recipient::{Recipient, RecipientError};
 use kms_client::route::Route;
@@ -50,24 +51,29 @@ fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
-    let (proxy, from_host) = prepare(&arguments).await?;
+    let (client, from_host) = prepare(&arguments).await?;
     let listener = proxy::listen(arguments.listen_port).await.map_err(|error| {
         format!(
             "cannot listen on 127.0.0.1:{}: {error}; choose another port with --listen-port",
             arguments.listen_port
         )
     })?;
+    let (address, token) = (listener.local_addr()?, Token::new()?);
     let mut application = Application::new(&arguments.command);
-    application.set_endpoints(listener.local_addr()?, from_host);
+    application.set_endpoint(address);
+    if from_host {
+        application.set_credentials(address, &token);
+    }
     if let Some(region) = &arguments.region {
         application.set_region(region);
     }
+    let proxy = Proxy::new(client, arguments.region, token);
     tokio::spawn(Arc::new(proxy).serve(listener));
     Ok(application.run().await?.into())
 }
 
 /// Everything that a request will need, seen to be there. Also whether credentials are the host's.
-async fn prepare(arguments: &Arguments) -> Result<(Proxy, bool), Failure> {
+async fn prepare(arguments: &Arguments) -> Result<(Client, bool), Failure> {
     let roots = arguments.ca.as_deref().map_or(Roots::Image, Roots::File);
     let endpoint = Endpoint::new(&arguments.endpoint, Route::host(arguments.port), roots)?;
     let credentials = credentials(arguments.credentials_port)?;
@@ -82,8 +88,7 @@ async fn prepare(arguments: &Arguments) -> Result<(Proxy, bool), Failure> {
     credentials.reach(limit, waiting(arguments.credentials_port.unwrap_or_default())).await?;
     let recipient: Result<Recipient, RecipientError> = recipient.await?;
     let from_host = matches!(credentials, Source::Host(_));
-    let client = Client::new(endpoint, Arc::new(recipient?), credentials);
-    Ok((Proxy::new(client, arguments.region.clone()), from_host))
+    Ok((Client::new(endpoint, Arc::new(recipient?), credentials), from_host))
 }
 
 /// What to sign with: exactly one of the two ways.

@@ -1,16 +1,16 @@
 //! Requests as an SDK sends them to the local endpoint.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, SystemTime};
 
-use kms_protocol::sigv4::{self, Request, Scope};
+use kms_protocol::sigv4::{self, Credentials, Request, Scope};
 use serde_json::Value;
 
 use super::{KEY, keys};
 
 /// Longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What came back.
 #[derive(Debug)]
@@ -38,12 +38,24 @@ impl Answer {
 
 /// The headers of a signed request, by the access key of the local endpoint.
 pub(crate) fn signed(address: SocketAddr, operation: &str, body: &[u8]) -> Vec<(String, String)> {
-    signed_by(KEY, "kms", address, operation, body)
+    signed_by(&keys(KEY), "kms", address, operation, body)
 }
 
 /// The same by another key, for another service.
 pub(crate) fn signed_by(
-    key: &str,
+    keys: &Credentials,
+    service: &str,
+    address: SocketAddr,
+    operation: &str,
+    body: &[u8],
+) -> Vec<(String, String)> {
+    signed_at(SystemTime::now(), keys, service, address, operation, body)
+}
+
+/// The same at another time.
+pub(crate) fn signed_at(
+    time: SystemTime,
+    keys: &Credentials,
     service: &str,
     address: SocketAddr,
     operation: &str,
@@ -57,7 +69,7 @@ pub(crate) fn signed_by(
     ];
     let request = Request { method: "POST", path: "/", query: "", headers: &headers, body };
     let scope = Scope { region: "eu-central-1".to_owned(), service: service.to_owned() };
-    let mut all = sigv4::sign(&request, &keys(key), &scope, SystemTime::now()).unwrap();
+    let mut all = sigv4::sign(&request, keys, &scope, time).unwrap();
     all.extend(headers.map(|(name, value)| (name.to_owned(), value.to_owned())));
     all
 }
@@ -69,34 +81,63 @@ pub(crate) fn ask(address: SocketAddr, operation: &str, body: impl AsRef<[u8]>) 
 }
 
 pub(crate) fn post(address: SocketAddr, headers: &[(String, String)], body: &[u8]) -> Answer {
-    let mut head = String::from("POST / HTTP/1.1\r\nConnection: close\r\n");
+    exchange(address, &message(headers, body.len(), body))
+}
+
+/// A request with this body of which this length is said.
+pub(crate) fn message(headers: &[(String, String)], length: usize, body: &[u8]) -> Vec<u8> {
+    let mut head = String::from("POST / HTTP/1.1\r\n");
     for (name, value) in headers {
         head.push_str(&format!("{name}: {value}\r\n"));
     }
-    head.push_str(&format!("content-length: {}\r\n\r\n", body.len()));
-    exchange(address, &[head.as_bytes(), body].concat())
+    head.push_str(&format!("content-length: {length}\r\n\r\n"));
+    [head.as_bytes(), body].concat()
 }
 
-pub(crate) fn get(address: SocketAddr, path: &str) -> Answer {
-    exchange(
-        address,
-        format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").as_bytes(),
-    )
+/// A request without a body, with these header fields.
+pub(crate) fn get(address: SocketAddr, path: &str, headers: &[(&str, &str)]) -> Answer {
+    let fields: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    exchange(address, format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n{fields}\r\n").as_bytes())
 }
 
-/// Sends these bytes and reads to the end.
+/// Sends these bytes and reads one answer.
 pub(crate) fn exchange(address: SocketAddr, bytes: &[u8]) -> Answer {
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut stream = connect(address);
     // Whoever is refused early need not be read to the end.
     let _ = stream.write_all(bytes);
-    let mut answer = Vec::new();
-    let _ = stream.read_to_end(&mut answer);
-    let end = answer
-        .windows(4)
-        .position(|window| window == b"\r\n\r\n")
-        .unwrap_or_else(|| panic!("no answer: {answer:?}"));
-    let head = String::from_utf8(answer[..end].to_vec()).unwrap();
+    answer(&mut stream).unwrap_or_else(|| panic!("no answer"))
+}
+
+/// Connects, and waits for nothing for ever.
+pub(crate) fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+/// Reads one answer; none if the connection ends before it.
+pub(crate) fn answer(stream: &mut TcpStream) -> Option<Answer> {
+    let mut reader = BufReader::new(stream);
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        // An end before the answer's, and a connection that is reset.
+        if reader.read_line(&mut head).ok()? == 0 {
+            return None;
+        }
+    }
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    Answer { status, head, body: answer[end + 4..].to_vec() }
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap_or("0");
+    let mut body = vec![0; length.parse().unwrap()];
+    reader.read_exact(&mut body).ok()?;
+    Some(Answer { status, head, body })
+}
+
+/// Insists that the other end closes the connection, without a word.
+#[track_caller]
+pub(crate) fn is_closed(stream: &mut TcpStream) {
+    match stream.read(&mut [0; 1]) {
+        Ok(0) => {}
+        Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
+        other => panic!("it is not closed: {other:?}"),
+    }
 }

@@ -78,8 +78,22 @@ impl Service {
         Self::named(super::tls::HOST, answer)
     }
 
+    /// Answers every request with its own body.
+    pub(crate) fn echoing() -> Self {
+        Self::answering(|request| http("200 OK", &request.body))
+    }
+
     /// The same with a certificate for another name.
     pub(crate) fn named(name: &str, answer: impl Fn(&Received) -> Vec<u8> + Send + 'static) -> Self {
+        Self::ending(name, true, answer)
+    }
+
+    /// A service whose connections the host cuts behind the answer, before the end of TLS.
+    pub(crate) fn cut(answer: impl Fn(&Received) -> Vec<u8> + Send + 'static) -> Self {
+        Self::ending(super::tls::HOST, false, answer)
+    }
+
+    fn ending(name: &str, properly: bool, answer: impl Fn(&Received) -> Vec<u8> + Send + 'static) -> Self {
         let (folder, certificates) = (tempfile::tempdir().unwrap(), Certificates::new(name));
         let listener = UnixListener::bind(folder.path().join("socket")).unwrap();
         let (told, received) = channel();
@@ -92,7 +106,9 @@ impl Service {
                 // A client that does not trust this service sends nothing.
                 let Some(request) = read(&mut stream) else { continue };
                 let _ = stream.write_all(&answer(&request));
-                stream.conn.send_close_notify();
+                if properly {
+                    stream.conn.send_close_notify();
+                }
                 let _ = stream.flush();
                 if told.send(request).is_err() {
                     return;
