@@ -68,6 +68,7 @@ pub(crate) fn client_failure(error: ClientError) -> Failure {
 pub(crate) fn launch_failure(error: LaunchError) -> Failure {
     match error {
         LaunchError::Client(error) => client_failure(error),
+        LaunchError::NoIdentity => Failure::new(error, "look at `enclave doctor`"),
         LaunchError::Failed(failure) => {
             tell_console_tail(&failure);
             let message = printable(&failure.message);

@@ -6,10 +6,10 @@ mod error;
 use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::SystemTime;
 
-use attestation::identity::EnclaveId;
+use attestation::identity::{EnclaveId, Role};
 use eif::certificate::SigningCertificate;
 use eif::header::SectionKind;
 use enclave_hypervisor::client::{self, LaunchError, RunRoot, Supervisor};
@@ -25,7 +25,7 @@ pub(crate) use self::cpus::Cpus;
 pub(crate) use self::error::PlanError;
 use crate::args::Level;
 use crate::config::Config;
-use crate::enclaves::client_failure;
+use crate::enclaves::{client_failure, launch_failure};
 use crate::error::{Failure, Result};
 use crate::memory::Needs;
 use crate::sections::Sections;
@@ -73,9 +73,35 @@ pub(crate) struct Request {
 pub(crate) struct Plan {
     image: Image,
     spec: LaunchSpec,
+    /// In the making: the supervisor's own start and the loading of the image take longer, and do not wait for it.
+    identity: JoinHandle<Result<SecurityIdentity>>,
     supervisor: Supervisor,
     /// What the image needs, if that can be told beforehand.
     pub(crate) needs: Option<Needs>,
+}
+
+/// Why an enclave did not start.
+#[derive(Debug)]
+pub(crate) enum StartError {
+    /// It could not be certified.
+    Identity(Failure),
+    /// What the supervisor says, or what became of it.
+    Launch(LaunchError),
+}
+
+impl From<LaunchError> for StartError {
+    fn from(error: LaunchError) -> Self {
+        Self::Launch(error)
+    }
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Identity(failure) => failure,
+            StartError::Launch(error) => launch_failure(error),
+        }
+    }
 }
 
 impl Image {
@@ -121,15 +147,14 @@ pub(crate) fn plan(
             "warning: containment is off: this enclave's processes keep all rights of the user who starts it. For debugging only.",
         );
     }
-    // The certificates take about as long as the supervisor's own start: they do not wait for each other.
-    let (supervisor, (enclave_id, identity)) = thread::scope(|scope| {
-        let identity = scope.spawn(identity);
-        let supervisor =
-            client::supervisor_program().and_then(|program| Supervisor::spawn(&program, containment));
-        let supervisor = supervisor.map_err(|error| PlanError::Supervisor(client_failure(error)))?;
-        let identity = identity.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        Ok((supervisor, identity.map_err(PlanError::Identity)?))
-    })?;
+    let (enclave_id, role) = names().map_err(PlanError::Identity)?;
+    let identity = {
+        let enclave_id = enclave_id.clone();
+        thread::spawn(move || identity(&enclave_id))
+    };
+    let supervisor =
+        client::supervisor_program().and_then(|program| Supervisor::spawn(&program, containment));
+    let supervisor = supervisor.map_err(|error| PlanError::Supervisor(client_failure(error)))?;
     let required_certificate =
         request.required_certificate.map(|certificate| ByteBuf::from(certificate.der().to_vec()));
     let spec = LaunchSpec {
@@ -152,9 +177,10 @@ pub(crate) fn plan(
         required_certificate,
         heartbeat_timeout_ms: config.heartbeat_timeout_ms,
         start: request.start,
-        identity,
+        module_id: enclave_id.module_id(),
+        role: role.to_string(),
     };
-    Ok(Plan { image, spec, supervisor, needs })
+    Ok(Plan { image, spec, identity, supervisor, needs })
 }
 
 impl Plan {
@@ -171,8 +197,17 @@ impl Plan {
         self,
         root: &RunRoot,
         on_event: &mut dyn FnMut(&LaunchEvent),
-    ) -> core::result::Result<Description, LaunchError> {
-        let enclave = self.supervisor.launch(&self.spec, &self.image.file, on_event)?;
+    ) -> core::result::Result<Description, StartError> {
+        let mut refused = None;
+        let identity = || {
+            let made = self.identity.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            made.map_err(|failure| refused = Some(failure)).ok()
+        };
+        let launched = self.supervisor.launch(&self.spec, &self.image.file, identity, on_event);
+        if let Some(failure) = refused {
+            return Err(StartError::Identity(failure));
+        }
+        let enclave = launched?;
         if let Some(metadata) = metadata(&self.image.file) {
             // The enclave runs: what nothing measures is not worth ending it.
             if let Err(error) = client::keep_metadata(root, &enclave, &metadata) {
@@ -233,27 +268,37 @@ fn default_name(image: &Path) -> String {
     if stem.is_empty() || is_enclave_id(&stem) { "enclave".to_owned() } else { stem }
 }
 
-/// A new id, and a certificate authority for this one enclave, certified by the host's key.
-fn identity() -> Result<(EnclaveId, SecurityIdentity)> {
-    let (host, _) = pki::load_or_make(pki::Wishes::default())?;
-    let now = SystemTime::now();
-    let enclave = EnclaveId::generate(host.instance.clone(), now, &mut SysRng)
+/// A new id, and the host's role. The host's root of trust is made if there is none.
+fn names() -> Result<(EnclaveId, Role)> {
+    let (instance, role) = match pki::names()? {
+        Some(names) => names,
+        None => {
+            let (host, _) = pki::load_or_make(pki::Wishes::default())?;
+            (host.instance, host.role)
+        }
+    };
+    let enclave = EnclaveId::generate(instance, SystemTime::now(), &mut SysRng)
         .map_err(|error| Failure::new(error, "check this host's clock and random number generator"))?;
+    Ok((enclave, role))
+}
+
+/// A certificate authority for this one enclave, certified by the host's key.
+fn identity(enclave: &EnclaveId) -> Result<SecurityIdentity> {
+    let (host, _) = pki::load_or_make(pki::Wishes::default())?;
     let authority = pki::host_authority(&host)?
-        .issue_enclave(&enclave, now, &mut SysRng)
+        .issue_enclave(enclave, SystemTime::now(), &mut SysRng)
         .map_err(|error| pki::issuing_failed(&error))?;
     let key = authority
         .key()
         .to_pkcs8_der()
         .map_err(|error| Failure::new(error, "try again; if it stays, look at `enclave doctor`"))?;
-    let identity = SecurityIdentity {
+    Ok(SecurityIdentity {
         module_id: enclave.module_id(),
         instance_id: host.instance.to_string(),
         role: host.role.to_string(),
         ca_key: ByteBuf::from(key.to_vec()),
         ca_chain: authority.chain().iter().map(|certificate| ByteBuf::from(certificate.as_der())).collect(),
-    };
-    Ok((enclave, identity))
+    })
 }
 
 #[cfg(test)]

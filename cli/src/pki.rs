@@ -74,6 +74,18 @@ pub(crate) fn load() -> Result<Option<HostIdentity>> {
     }
 }
 
+/// The names under which this host's enclaves go, without a look at the certificates; `None` if there is no identity.
+///
+/// # Errors
+/// If they cannot be read.
+pub(crate) fn names() -> Result<Option<(InstanceId, Role)>> {
+    let Some(folder) = PrivateFolder::open(&paths::state_dir()?.join(FOLDER))? else {
+        return Ok(None);
+    };
+    let stored = read_names(&folder)?;
+    Ok(Some((stored.instance_id, stored.role)))
+}
+
 /// The identity; made and announced if there is none. The second value tells whether it was made now.
 ///
 /// # Errors
@@ -150,8 +162,7 @@ fn make(state: &Path, wishes: Wishes) -> Result<()> {
 }
 
 fn read_identity(folder: &PrivateFolder) -> Result<HostIdentity> {
-    let stored: StoredIdentity = serde_json::from_str(&folder.read(IDENTITY)?)
-        .map_err(|error| damaged(folder.path(), &format!("{IDENTITY}: {error}")))?;
+    let stored = read_names(folder)?;
     let certificate = |name: &str| {
         Certificate::from_pem(&folder.read(name)?)
             .map_err(|error| damaged(folder.path(), &format!("{name}: {error}")))
@@ -167,6 +178,11 @@ fn read_identity(folder: &PrivateFolder) -> Result<HostIdentity> {
         root,
         host,
     })
+}
+
+fn read_names(folder: &PrivateFolder) -> Result<StoredIdentity> {
+    serde_json::from_str(&folder.read(IDENTITY)?)
+        .map_err(|error| damaged(folder.path(), &format!("{IDENTITY}: {error}")))
 }
 
 fn read_key(folder: &PrivateFolder, name: &str) -> Result<PrivateKey> {

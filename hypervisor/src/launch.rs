@@ -9,10 +9,9 @@ use attestation::pcr::Measurements;
 
 use crate::description::Description;
 use crate::exit_reason::ExitReason;
-use crate::messages::SecurityIdentity;
 
 /// Version of everything that a command and a supervisor say to each other. Both refuse another's.
-pub const PROTOCOL_VERSION: u32 = 2;
+pub const PROTOCOL_VERSION: u32 = 3;
 
 /// How far the processes are contained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -46,7 +45,8 @@ pub struct UserRange {
     pub last: u32,
 }
 
-/// Everything a supervisor needs. Sent once, with the image as the only descriptor.
+/// Everything a supervisor needs to begin. Sent once, with the image as the only descriptor. A
+/// [`SecurityIdentity`](crate::messages::SecurityIdentity) follows, once, when it is made: nothing waits for it but the security module.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct LaunchSpec {
     /// [`PROTOCOL_VERSION`] of the command.
@@ -86,8 +86,10 @@ pub struct LaunchSpec {
     pub heartbeat_timeout_ms: Option<u64>,
     /// Run at once, or stay loaded until `enclave start`.
     pub start: bool,
-    /// For the security module.
-    pub identity: SecurityIdentity,
+    /// What the identity's `module_id` will be.
+    pub module_id: String,
+    /// What the identity's `role` will be.
+    pub role: String,
 }
 
 /// What the supervisor reports while it starts an enclave.

@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::enclaves::{self, client_failure, launch_failure};
 use crate::error::{Failure, Result};
 use crate::input;
-use crate::launch::{self, Cpus, Image, Plan, Request};
+use crate::launch::{self, Cpus, Image, Plan, Request, StartError};
 use crate::memory::Needs;
 use crate::output::{self, Fields, printable};
 use crate::progress::Progress;
@@ -67,12 +67,12 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
     let enclave = match (result, &mut attached) {
         (Ok(enclave), _) => enclave,
         // The whole console was shown: its tail would only repeat it.
-        (Err(LaunchError::Failed(mut failure)), Some(attached)) => {
+        (Err(StartError::Launch(LaunchError::Failed(mut failure))), Some(attached)) => {
             attached.finish();
             failure.console_tail = None;
             return Err(launch_failure(LaunchError::Failed(failure)));
         }
-        (Err(error), _) => return Err(launch_failure(error)),
+        (Err(error), _) => return Err(error.into()),
     };
     let started = StartedIn::new(&enclave);
     let Some(mut attached) = attached else {
@@ -92,7 +92,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
 pub(crate) fn create(args: &CreateArgs) -> Result<()> {
     let root = enclaves::open_root()?;
     let plan = plan(&args.image, args.image.debug, false, &root)?;
-    let enclave = launched(plan, &root, None).map_err(launch_failure)?;
+    let enclave = launched(plan, &root, None)?;
     output::print(args.output.format, &StartedIn::new(&enclave), |started| {
         started.text("is measured and loaded; `enclave start` runs it")
     })
@@ -165,7 +165,7 @@ fn launched(
     plan: Plan,
     root: &RunRoot,
     mut attached: Option<&mut Attachment>,
-) -> core::result::Result<Description, LaunchError> {
+) -> core::result::Result<Description, StartError> {
     let mut narrator = Narrator::new();
     let enclave_id = plan.enclave_id().to_owned();
     plan.launch(root, &mut |event| {

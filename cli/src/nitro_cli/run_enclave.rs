@@ -17,10 +17,9 @@ use super::error::{Error, Result};
 use super::output;
 use super::run_settings::Settings;
 use crate::config::Config;
-use crate::enclaves::launch_failure;
 use crate::error::Failure;
 use crate::image_file;
-use crate::launch::{self, Image, PlanError, Request};
+use crate::launch::{self, Image, PlanError, Request, StartError};
 use crate::output::tell;
 use crate::paths;
 use crate::sections::Sections;
@@ -146,13 +145,18 @@ fn not_planned(error: PlanError, settings: &Settings) -> Error {
 }
 
 /// It was tried and failed.
-fn not_started(error: LaunchError) -> Error {
+fn not_started(error: StartError) -> Error {
     let code = match &error {
-        LaunchError::Failed(failure) if failure.reason == ExitReason::StartFailed => Code::IOCTL,
-        LaunchError::Failed(_) => Code::ENCLAVE_BOOT,
-        LaunchError::Client(ClientError::Spawn { .. }) => Code::PROCESS_SPAWN,
-        LaunchError::Client(ClientError::RunDir(_)) => Code::FILE_OPERATION,
-        LaunchError::Client(_) => Code::ENCLAVE_PROCESS_CONNECTION,
+        StartError::Launch(LaunchError::Failed(failure)) if failure.reason == ExitReason::StartFailed => {
+            Code::IOCTL
+        }
+        StartError::Launch(LaunchError::Failed(_)) => Code::ENCLAVE_BOOT,
+        StartError::Launch(LaunchError::Client(ClientError::Spawn { .. })) => Code::PROCESS_SPAWN,
+        StartError::Identity(_)
+        | StartError::Launch(LaunchError::NoIdentity | LaunchError::Client(ClientError::RunDir(_))) => {
+            Code::FILE_OPERATION
+        }
+        StartError::Launch(LaunchError::Client(_)) => Code::ENCLAVE_PROCESS_CONNECTION,
     };
-    Error::of(code, launch_failure(error))
+    Error::of(code, error.into())
 }

@@ -144,15 +144,22 @@ pub(super) fn remove(
     }
 }
 
-/// Removes what an enclave left whose start failed before it ran: an empty folder, or none.
+/// Removes what an enclave left whose start failed before it ran: an empty folder, or none. If its command gave it up, it is
+/// listed as ended, which is removed as well.
 pub(super) fn remove_unfinished(
     root: &RunRoot,
     enclave_id: &str,
     cgroup_parent: Option<&Path>,
+    given_up: bool,
 ) -> Result<(), RunDirError> {
     let lock = root.lock()?;
     let Some(folder) = root.open(enclave_id)? else { return Ok(()) };
-    if matches!(crate::state::read(folder.as_fd()), Ok(None)) {
+    let unfinished = match crate::state::read(folder.as_fd()) {
+        Ok(None) => true,
+        Ok(Some((_, alive))) => given_up && !alive,
+        Err(_) => false,
+    };
+    if unfinished {
         let cgroup = cgroup_parent.map(|parent| parent.join(enclave_id));
         remove(folder, &lock, cgroup.as_deref())?;
     }

@@ -92,6 +92,9 @@ pub enum LaunchError {
     /// The supervisor tried.
     #[error("{}: {}", .0.reason, .0.message)]
     Failed(LaunchFailure),
+    /// The caller had no identity for it.
+    #[error("the enclave was given no identity")]
+    NoIdentity,
 }
 
 impl From<RunDirError> for LaunchError {

@@ -1,15 +1,17 @@
 //! Starting an enclave: a supervisor is spawned and followed until the enclave runs.
 
 use std::fs::File;
+use std::io::ErrorKind;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
-use crate::channel::{Channel, pair};
+use crate::channel::{Channel, ChannelError, Received, pair};
 use crate::client::clean::remove_unfinished;
 use crate::client::error::{ClientError, LaunchError};
 use crate::description::Description;
 use crate::launch::{ContainmentMode, LaunchEvent, LaunchSpec};
+use crate::messages::SecurityIdentity;
 use crate::run_dir::RunRoot;
 use crate::spawn::{Program, null, spawn};
 
@@ -56,6 +58,7 @@ impl Supervisor {
 
     /// Starts an enclave from `image` and returns once it runs, or is loaded if it is not to be started.
     ///
+    /// `identity` is called while the image already loads, and may take its time: without what it returns the enclave is ended.
     /// `on_event` hears the progress, the outcome included. If this process ends before that, the enclave is ended too.
     ///
     /// # Errors
@@ -64,19 +67,41 @@ impl Supervisor {
         self,
         spec: &LaunchSpec,
         image: &File,
+        identity: impl FnOnce() -> Option<SecurityIdentity>,
         on_event: &mut dyn FnMut(&LaunchEvent),
     ) -> Result<Description, LaunchError> {
         let root = RunRoot::at(&spec.run_root);
         root.prepare()?;
         let spec = LaunchSpec { process_id: self.process_id, ..spec.clone() };
         self.channel.send(&spec, &[image.as_fd()])?;
-        let outcome = follow(|| Ok(self.channel.receive()?.map(|received| received.message)), on_event);
-        if let Err(LaunchError::Failed(_)) = &outcome {
+        let channel = Channel::<SecurityIdentity, LaunchEvent>::new(self.channel.into_socket());
+        let outcome = match identity() {
+            Some(identity) => {
+                // A supervisor that has failed already does not take it, and has said why.
+                let _told = channel.send(&identity, &[]);
+                drop(identity);
+                follow(|| Ok(receive(&channel)?.map(|received| received.message)), on_event)
+            }
+            None => Err(LaunchError::NoIdentity),
+        };
+        drop(channel);
+        let given_up = matches!(outcome, Err(LaunchError::NoIdentity));
+        if given_up || matches!(outcome, Err(LaunchError::Failed(_))) {
             // What it leaves if it never ran is removed once nothing of it lives.
             let _it_ends_by_itself = self.reaper.join();
-            remove_unfinished(&root, &spec.enclave_id, spec.cgroup.as_deref())?;
+            remove_unfinished(&root, &spec.enclave_id, spec.cgroup.as_deref(), given_up)?;
         }
         outcome
+    }
+}
+
+/// Receives, from a supervisor that may have ended without taking the identity: that is an error, once, and then what it said.
+fn receive(
+    channel: &Channel<SecurityIdentity, LaunchEvent>,
+) -> Result<Option<Received<LaunchEvent>>, ChannelError> {
+    match channel.receive() {
+        Err(ChannelError::Io(error)) if error.kind() == ErrorKind::ConnectionReset => channel.receive(),
+        received => received,
     }
 }
 

@@ -116,7 +116,8 @@ impl Supervisor {
         }
     }
 
-    /// The starting command says nothing more; if it goes before it has heard the outcome, nobody wants the enclave.
+    /// The starting command gives the identity and says nothing more; if it goes before it has heard the outcome, nobody wants the
+    /// enclave.
     fn hear_starter(&mut self) {
         let Some(starter) = &mut self.starter else {
             return;
@@ -124,6 +125,9 @@ impl Supervisor {
         let flushed = starter.flush();
         match starter.receive() {
             Ok(Heard::Nothing) if flushed.is_ok() => {}
+            Ok(Heard::Message(received)) if flushed.is_ok() && !self.identified => {
+                self.identify(received.message)
+            }
             _ => {
                 self.poller.remove(starter.as_fd());
                 self.starter = None;

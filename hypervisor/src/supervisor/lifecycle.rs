@@ -5,13 +5,11 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use zeroize::Zeroize;
-
 use crate::description::{PhaseTiming, State};
 use crate::exit_reason::ExitReason;
 use crate::launch::{ContainmentMode, LaunchEvent, LaunchSpec};
 use crate::memory::Descriptor;
-use crate::messages::{FromSecurityModule, FromVm, MachineSpec, ToSecurityModule, ToVm};
+use crate::messages::{FromSecurityModule, FromVm, MachineSpec, SecurityIdentity, ToSecurityModule, ToVm};
 use crate::state::Record;
 use crate::supervisor::budget::Budget;
 use crate::supervisor::children::{ChildProcess, Children, Connected, Role};
@@ -81,7 +79,9 @@ pub(super) struct Supervisor {
     pub(super) poller: Poller,
     pub(super) signals: OwnedFd,
     /// The starting command, until it has heard the outcome.
-    pub(super) starter: Option<Link<LaunchEvent, LaunchSpec>>,
+    pub(super) starter: Option<Link<LaunchEvent, SecurityIdentity>>,
+    /// The identity has come.
+    pub(super) identified: bool,
     pub(super) console: Option<Console>,
     pub(super) loader: Option<Loader>,
     /// Guest memory with the image in it, to the very end.
@@ -124,6 +124,7 @@ impl Supervisor {
             poller,
             signals,
             starter: Some(starter),
+            identified: false,
             console: None,
             loader: Some(loader),
             image: None,
@@ -158,10 +159,18 @@ impl Supervisor {
             debug: self.spec.debug,
         };
         self.tell_machine(ToVm::Prepare(machine), descriptors);
-        self.tell_security(ToSecurityModule::Identity(self.spec.identity.clone()));
-        // From here on the key is the security module's alone.
-        self.spec.identity.ca_key.zeroize();
         Ok(())
+    }
+
+    /// Hands the enclave's identity on to the security module, which alone has its key from then on.
+    pub(super) fn identify(&mut self, identity: SecurityIdentity) {
+        self.identified = true;
+        if identity.module_id == self.spec.module_id && identity.role == self.spec.role {
+            self.tell_security(ToSecurityModule::Identity(identity));
+        } else {
+            let why = "the identity that came is another enclave's than the request's";
+            self.begin_end(ExitReason::StartFailed, why.to_owned());
+        }
     }
 
     /// The image is in guest memory and passed every check.
@@ -330,7 +339,8 @@ impl Supervisor {
             Stage::Ending => self.end_overdue(),
             Stage::Sealing => self.begin_end(
                 ExitReason::StartFailed,
-                "the virtual machine process or the security module did not get ready in time".to_owned(),
+                "the virtual machine process, the security module or the enclave's certificates were not ready in time"
+                    .to_owned(),
             ),
             Stage::Loading | Stage::Loaded | Stage::Running => {}
         }

@@ -223,8 +223,8 @@ fn memory_of(spec: &LaunchSpec) -> Result<Descriptor, SetupError> {
 /// What the enclave's documents will say of PCR 0 to 4 and 8.
 pub(super) fn attested(spec: &LaunchSpec, image: &Measurements) -> Result<AttestedPcrs, IdentityError> {
     let hidden = |value: Pcr| if spec.debug { Pcr::ZERO } else { value };
-    let enclave: EnclaveId = spec.identity.module_id.parse()?;
-    let role = if spec.identity.role.is_empty() { None } else { Some(spec.identity.role.parse::<Role>()?) };
+    let enclave: EnclaveId = spec.module_id.parse()?;
+    let role = if spec.role.is_empty() { None } else { Some(spec.role.parse::<Role>()?) };
     Ok(AttestedPcrs {
         pcr0: hidden(image.pcr0),
         pcr1: hidden(image.pcr1),
@@ -251,7 +251,7 @@ pub(super) fn check(spec: &LaunchSpec) -> Result<(), SetupError> {
         return Err(SetupError::NoMemory);
     }
     let named: EnclaveId = spec.enclave_id.parse()?;
-    let identified: EnclaveId = spec.identity.module_id.parse()?;
+    let identified: EnclaveId = spec.module_id.parse()?;
     if named != identified {
         return Err(SetupError::OtherIdentity(spec.enclave_id.clone()));
     }

@@ -5,11 +5,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 
 use enclave_hypervisor::channel::{Channel, pair};
-use enclave_hypervisor::client::{self, ClientError, LaunchError, Supervisor};
+use enclave_hypervisor::client::{self, ClientError, LaunchError};
 use enclave_hypervisor::control::{Envelope, Reply};
 use enclave_hypervisor::description::{Description, Flags, State};
 use enclave_hypervisor::exit_reason::ExitReason;
-use enclave_hypervisor::launch::{ContainmentMode, LaunchEvent, LaunchSpec, PROTOCOL_VERSION};
+use enclave_hypervisor::launch::{LaunchEvent, LaunchSpec, PROTOCOL_VERSION};
+use enclave_hypervisor::messages::SecurityIdentity;
 use enclave_hypervisor::spawn::{Program, null, spawn};
 use std::os::fd::AsFd;
 
@@ -28,6 +29,11 @@ pub(crate) const TESTS: &[Test] = &[
     ("without_kvm_the_next_step_is_told", without_kvm_the_next_step_is_told),
     ("a_missing_program_is_named", a_missing_program_is_named),
     ("a_bad_image_leaves_nothing", a_bad_image_leaves_nothing),
+    ("an_identity_of_another_enclave_is_refused", an_identity_of_another_enclave_is_refused),
+    (
+        "without_an_identity_nothing_runs_and_nothing_is_left",
+        without_an_identity_nothing_runs_and_nothing_is_left,
+    ),
     ("the_console_is_followed_and_kept", the_console_is_followed_and_kept),
     ("production_has_no_console", production_has_no_console),
     ("an_unreachable_listener_is_reported", an_unreachable_listener_is_reported),
@@ -37,6 +43,7 @@ pub(crate) const TESTS: &[Test] = &[
     ),
     ("two_commands_at_once_are_safe", two_commands_at_once_are_safe),
     ("a_start_whose_command_goes_away_is_undone", a_start_whose_command_goes_away_is_undone),
+    ("a_second_identity_ends_the_start", a_second_identity_ends_the_start),
     ("another_protocol_version_is_refused_in_words", another_protocol_version_is_refused_in_words),
     ("a_long_run_folder_works", a_long_run_folder_works),
 ];
@@ -181,13 +188,34 @@ fn a_missing_program_is_named() {
     );
 }
 
+fn an_identity_of_another_enclave_is_refused() {
+    let world = World::new("good");
+    let (spec, other) = (world.spec(), world.spec());
+    let mut other_role = world.identity(&spec);
+    other_role.role.push('x');
+    for wrong in [world.identity(&other), other_role] {
+        let refused = world.launch_as(&spec, Some(wrong));
+        let Err(LaunchError::Failed(failure)) = refused else { panic!("{refused:?}") };
+        assert_eq!(failure.reason, ExitReason::StartFailed);
+        assert!(failure.message.contains("another enclave's"), "{failure:?}");
+    }
+    assert!(world.root.enclave_ids().unwrap().is_empty());
+}
+
+fn without_an_identity_nothing_runs_and_nothing_is_left() {
+    let world = World::new("good");
+    let refused = world.launch_as(&world.spec(), None);
+    assert!(matches!(refused, Err(LaunchError::NoIdentity)), "{refused:?}");
+    assert!(client::list(&world.root).unwrap().is_empty());
+    assert!(world.root.enclave_ids().unwrap().is_empty());
+}
+
 fn a_bad_image_leaves_nothing() {
     let world = World::new("good");
     let mut damaged = image();
     *damaged.last_mut().unwrap() ^= 1;
     for bytes in [damaged, image()[..600].to_vec(), Vec::new(), b"no image at all".repeat(100)] {
-        let supervisor = Supervisor::spawn(&world.program, ContainmentMode::On).unwrap();
-        let launched = supervisor.launch(&world.spec(), &world.file(&bytes), &mut |_| {});
+        let launched = world.launch_from(&world.spec(), &world.file(&bytes), &mut |_| {});
         match launched {
             Err(LaunchError::Failed(failure)) => assert_eq!(failure.reason, ExitReason::ImageRefused),
             other => panic!("{other:?}"),
@@ -303,8 +331,29 @@ fn a_start_whose_command_goes_away_is_undone() {
     drop(theirs);
     let channel = Channel::<LaunchSpec, LaunchEvent>::new(ours);
     channel.send(&spec, &[world.file(&image()).as_fd()]).unwrap();
+    let channel = Channel::<SecurityIdentity, LaunchEvent>::new(channel.into_socket());
+    channel.send(&world.identity(&spec), &[]).unwrap();
     while channel.receive().unwrap().unwrap().message != LaunchEvent::Booting {}
     drop(channel);
+    assert!(supervisor.wait().unwrap().success());
+    let kept: Description = client::find(&world.root, "tested").unwrap();
+    assert_eq!((kept.state, kept.exit_reason), (State::Exited, Some(ExitReason::Terminated)));
+}
+
+fn a_second_identity_ends_the_start() {
+    let world = World::new("silent");
+    let spec = world.spec();
+    let (ours, theirs) = pair().unwrap();
+    let program = Program::open(&world.program).unwrap();
+    let supervisor =
+        spawn(&program, &["supervisor", "on"], &[theirs.as_fd()], null().unwrap().as_fd()).unwrap();
+    drop(theirs);
+    let channel = Channel::<LaunchSpec, LaunchEvent>::new(ours);
+    channel.send(&spec, &[world.file(&image()).as_fd()]).unwrap();
+    let channel = Channel::<SecurityIdentity, LaunchEvent>::new(channel.into_socket());
+    for _ in 0..2 {
+        channel.send(&world.identity(&spec), &[]).unwrap();
+    }
     assert!(supervisor.wait().unwrap().success());
     let kept: Description = client::find(&world.root, "tested").unwrap();
     assert_eq!((kept.state, kept.exit_reason), (State::Exited, Some(ExitReason::Terminated)));

@@ -56,20 +56,25 @@ impl World {
         Self { folder, root, program, certificate, authority }
     }
 
-    /// A request for one enclave, in debug mode and to be started.
-    pub(crate) fn spec(&self) -> LaunchSpec {
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let enclave: EnclaveId = format!("{INSTANCE}-enc{number:x}").parse().unwrap();
+    /// What the enclave of a request needs to sign.
+    pub(crate) fn identity(&self, spec: &LaunchSpec) -> SecurityIdentity {
+        let enclave: EnclaveId = spec.module_id.parse().unwrap();
         let now = SystemTime::now();
         let host = self.authority.issue_host(enclave.instance(), now, &mut SysRng).unwrap();
         let authority = host.issue_enclave(&enclave, now, &mut SysRng).unwrap();
-        let identity = SecurityIdentity {
+        SecurityIdentity {
             module_id: enclave.module_id(),
             instance_id: INSTANCE.to_owned(),
             role: "test".to_owned(),
             ca_key: ByteBuf::from(authority.key().to_pkcs8_der().unwrap().to_vec()),
             ca_chain: authority.chain().iter().map(|level| ByteBuf::from(level.as_der().to_vec())).collect(),
-        };
+        }
+    }
+
+    /// A request for one enclave, in debug mode and to be started.
+    pub(crate) fn spec(&self) -> LaunchSpec {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let enclave: EnclaveId = format!("{INSTANCE}-enc{number:x}").parse().unwrap();
         LaunchSpec {
             version: PROTOCOL_VERSION,
             process_id: 0,
@@ -89,7 +94,8 @@ impl World {
             required_certificate: None,
             heartbeat_timeout_ms: Some(60_000),
             start: true,
-            identity,
+            module_id: enclave.module_id(),
+            role: "test".to_owned(),
         }
     }
 
@@ -112,7 +118,28 @@ impl World {
         spec: &LaunchSpec,
         on_event: &mut dyn FnMut(&LaunchEvent),
     ) -> Result<Description, LaunchError> {
-        Supervisor::spawn(&self.program, spec.containment)?.launch(spec, &self.file(&image()), on_event)
+        self.launch_from(spec, &self.file(&image()), on_event)
+    }
+
+    /// As [`Self::launch_events`], from another image.
+    pub(crate) fn launch_from(
+        &self,
+        spec: &LaunchSpec,
+        image: &File,
+        on_event: &mut dyn FnMut(&LaunchEvent),
+    ) -> Result<Description, LaunchError> {
+        let identity = || Some(self.identity(spec));
+        Supervisor::spawn(&self.program, spec.containment)?.launch(spec, image, identity, on_event)
+    }
+
+    /// Starts an enclave from a good image with this identity.
+    pub(crate) fn launch_as(
+        &self,
+        spec: &LaunchSpec,
+        identity: Option<SecurityIdentity>,
+    ) -> Result<Description, LaunchError> {
+        let supervisor = Supervisor::spawn(&self.program, spec.containment)?;
+        supervisor.launch(spec, &self.file(&image()), || identity, &mut |_| {})
     }
 
     /// An enclave that must come up.

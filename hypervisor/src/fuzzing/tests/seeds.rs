@@ -90,7 +90,8 @@ fn order() -> LaunchSpec {
         required_certificate: Some(ByteBuf::from(vec![0x30; 40])),
         heartbeat_timeout_ms: None,
         start: true,
-        identity: identity(),
+        module_id: format!("{INSTANCE}-enc0000000000000001"),
+        role: "arn:aws:iam::123456789012:role/Webserver".to_owned(),
     }
 }
 
@@ -217,7 +218,7 @@ fn write_control() {
     let mut small_order = order();
     (small_order.cid, small_order.huge_page_size, small_order.debug) = (None, None, true);
     (small_order.required_certificate, small_order.heartbeat_timeout_ms) = (None, Some(1));
-    small_order.identity.role = String::new();
+    small_order.role = String::new();
     let version = |more: u32| format!("\"Version\": {}", state::STATE_VERSION + more);
     let state_of_another_version = String::from_utf8(record(None)).unwrap().replace(&version(0), &version(1));
     corpus::write(
