@@ -168,7 +168,10 @@ impl Drop for Machine {
         // With its process 1 all others of the namespaces end, and the mounts.
         let _ = self.namespaces.kill();
         let _ = self.namespaces.wait();
-        let _ = processes::ended(self.init);
+        // It is 0 if systemd did not start.
+        if self.init != 0 {
+            let _ = processes::ended(self.init);
+        }
         remove_cgroups(&self.cgroup);
     }
 }

@@ -243,13 +243,15 @@ impl Policy {
     pub const SIGNER_PCR: u64 = 8;
 
     /// True if whatever is accepted is tied to its image: by a register that measures it (PCR 0, 1, 2 or 8), or by its signer. If not,
-    /// somebody else's image may pass as well.
+    /// somebody else's image may pass as well. Zeros tie to nothing: PCR 8 is zero for every image that nobody signed.
     #[must_use]
     pub fn restricts_images(&self) -> bool {
-        let measured =
-            |pcrs: &BTreeMap<PcrIndex, Pcr>| pcrs.keys().any(|index| MEASURED.contains(&index.get()));
+        let measured = |pcrs: &BTreeMap<PcrIndex, Pcr>| {
+            pcrs.iter().any(|(index, pcr)| MEASURED.contains(&index.get()) && !pcr.is_zero())
+        };
+        let signed = !self.signers.is_empty() && !self.signers.iter().any(Pcr::is_zero);
         let every_set = !self.accept.is_empty() && self.accept.iter().all(|set| measured(&set.pcrs));
-        measured(&self.pcrs) || every_set || !self.signers.is_empty()
+        measured(&self.pcrs) || every_set || signed
     }
 
     /// True if every genuine document is accepted, of debug enclaves too.

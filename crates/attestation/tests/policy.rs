@@ -110,6 +110,9 @@ fn what_ties_a_policy_to_images_is_a_register_that_measures_them() {
     }
     assert!(Policy { signers: [pcr(1)].into(), ..Policy::default() }.restricts_images());
     assert!(!Policy { nonce: Some(vec![1]), ..Policy::default() }.restricts_images());
+    // What every image has that nobody signed.
+    assert!(!Policy { pcrs: [(index(8), Pcr::ZERO)].into(), ..Policy::default() }.restricts_images());
+    assert!(!Policy { signers: [pcr(1), Pcr::ZERO].into(), ..Policy::default() }.restricts_images());
 }
 
 #[test]

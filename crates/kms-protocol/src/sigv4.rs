@@ -21,6 +21,7 @@ pub use sign::{SignError, sign};
 pub use verify::verify_session_token;
 
 use core::fmt;
+use core::time::Duration;
 
 use zeroize::Zeroizing;
 
@@ -39,6 +40,8 @@ const CONTENT_SHA256: &str = "x-amz-content-sha256";
 
 /// Bytes of an `Authorization` header. Clients of KMS send some 400.
 pub const MAX_AUTHORIZATION: usize = 4096;
+/// How far a request's clock may be from the checker's, in both directions: AWS's five minutes (IAM user guide, "Signature Version 4").
+pub const MAX_SKEW: Duration = Duration::from_secs(5 * 60);
 /// Headers of a request that is signed or checked.
 pub const MAX_HEADERS: usize = 128;
 /// Names of signed headers in one `Authorization` header.

@@ -1,13 +1,13 @@
 //! One entry of a log, named so that it can be kept elsewhere.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use thiserror::Error;
 
 use super::Hash;
 
 /// One entry, named by its number and the SHA-256 of its line. In text: `NUMBER:HEX`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(into = "String")]
 pub struct Head {
     /// The entry's number, counted from 1; 0 in an empty log.
     pub number: u64,
@@ -42,13 +42,5 @@ impl core::str::FromStr for Head {
         let mut hash = [0; 32];
         hex::decode_to_slice(digits, &mut hash).map_err(|_| ParseHeadError)?;
         Ok(Self { number: number.parse().map_err(|_| ParseHeadError)?, hash })
-    }
-}
-
-impl TryFrom<String> for Head {
-    type Error = ParseHeadError;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse()
     }
 }

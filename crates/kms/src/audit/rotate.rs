@@ -52,10 +52,9 @@ pub enum RotateError {
 /// # Errors
 /// If a service has the log open, it is not what was written, or a file cannot be made.
 pub fn rotate(path: &Path) -> Result<Rotated, RotateError> {
-    // Opening a log would make one where there is none.
-    drop(private_file::open(path, OFlags::RDONLY)?);
-    // No service writes as long as this is held, and one that has opened the old file by then looks again where that is.
-    let held = AuditLog::open(path)?;
+    // No service writes as long as this is held, and one that has opened the old file by then looks again where that is. Opened here,
+    // as AuditLog::open makes a log where there is none.
+    let held = AuditLog::of(private_file::open(path, OFlags::RDWR | OFlags::APPEND)?, path)?;
     let mut old = &held.disk.0;
     old.seek(SeekFrom::Start(0)).map_err(|error| FileError::io("read", path, error))?;
     let failed = |error| RotateError::NotWhole { path: path.to_owned(), error };
@@ -71,6 +70,8 @@ pub fn rotate(path: &Path) -> Result<Rotated, RotateError> {
     let number = summary.head.number.saturating_add(1);
     let mut line = Entry::of_the_log(CONTINUED, &reason).line(number, &summary.head.hash)?;
     line.push(b'\n');
+    // The new file names the old one's last entry: after a power failure, too, that has to be there.
+    old.sync_all().map_err(|error| FileError::io("write to the disk", path, error))?;
     let workplace = private_file::workplace(path)?;
     let new = workplace.path().join("log");
     private_file::write_new(&new, &line)?;

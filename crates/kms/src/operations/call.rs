@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::name::{AliasName, KeyName};
+use super::policies::Unfit;
 use super::wire::{Blob, Context, MAX_DOCUMENT, invalid};
 use super::{Caller, Service};
 use crate::audit::Entry;
@@ -221,18 +222,26 @@ impl Call<'_> {
     }
 
     /// Refuses a policy under which the caller could not change it again, as AWS does.
-    pub(super) fn check_lockout(&self, policy: &Policy, question: &Question<'_>) -> Result<(), KmsError> {
-        policy::check_lockout(policy, &self.policy_request(question)).map_err(|decision| {
-            tracing::warn!(
-                principal = self.caller.principal.arn,
-                "policy refused, it locks its author out: {}",
-                decision.reason()
-            );
-            KmsError::new(
-                ErrorKind::MalformedPolicyDocument,
-                "The new key policy will not allow you to update the key policy in the future.",
-            )
-        })
+    pub(super) fn check_lockout(&self, policy: &Policy, question: &Question<'_>) -> Result<(), Unfit> {
+        policy::check_lockout(policy, &self.policy_request(question))
+            .map_err(|decision| Unfit::LocksOut(decision.reason().to_owned()))
+    }
+
+    /// What a caller hears who may put policies, and the operator of one that locks its author out.
+    pub(super) fn unfit(&self, unfit: Unfit) -> KmsError {
+        let message = match unfit {
+            Unfit::Malformed(why) => why,
+            Unfit::LocksOut(why) => {
+                tracing::warn!(
+                    principal = self.caller.principal.arn,
+                    request_id = self.caller.request_id,
+                    source = self.caller.source,
+                    "policy refused, it locks its author out: {why}"
+                );
+                "The new key policy will not allow you to update the key policy in the future.".to_owned()
+            }
+        };
+        KmsError::new(ErrorKind::MalformedPolicyDocument, message)
     }
 
     fn policy_request<'q>(&'q self, question: &Question<'q>) -> Request<'q> {

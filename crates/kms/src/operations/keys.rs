@@ -84,7 +84,7 @@ pub(super) fn create_key(call: &Call<'_>, body: &[u8]) -> Result<Zeroizing<Vec<u
     let arn = call.service.place.key_arn(&id);
     let question = if checked.is_ok() { question.making(&arn).putting(policy) } else { question };
     call.authorize(&question)?;
-    checked?;
+    checked.map_err(|unfit| call.unfit(unfit))?;
     let policy = request.policy.unwrap_or_else(|| default_key_policy(&call.service.account));
     let metadata = KeyMetadata {
         id,

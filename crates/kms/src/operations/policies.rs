@@ -60,7 +60,7 @@ pub(super) fn put_key_policy(call: &Call<'_>, body: &[u8]) -> Result<Zeroizing<V
     let question = Question::on_key("kms:PutKeyPolicy", &key).lasting();
     let checked = check(call, &question, &request.policy, request.bypass_policy_lockout_safety_check);
     call.authorize(&question.putting(checked.is_ok().then_some(&request.policy)))?;
-    checked?;
+    checked.map_err(|unfit| call.unfit(unfit))?;
     call.service.store.set_policy(key.id(), &request.policy).map_err(|error| failed(&error))?;
     Ok(Zeroizing::default())
 }
@@ -72,10 +72,17 @@ pub(super) fn check(
     question: &Question<'_>,
     text: &str,
     bypass_lockout: Option<bool>,
-) -> Result<(), KmsError> {
-    let policy = Policy::parse(text)
-        .map_err(|error| KmsError::new(ErrorKind::MalformedPolicyDocument, error.to_string()))?;
+) -> Result<(), Unfit> {
+    let policy = Policy::parse(text).map_err(|error| Unfit::Malformed(error.to_string()))?;
     if bypass_lockout == Some(true) { Ok(()) } else { call.check_lockout(&policy, question) }
+}
+
+/// Why a policy is not put.
+pub(super) enum Unfit {
+    /// It is no policy, and why.
+    Malformed(String),
+    /// Its author could not change it again, and why.
+    LocksOut(String),
 }
 
 #[derive(Deserialize)]

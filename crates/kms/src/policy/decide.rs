@@ -70,13 +70,13 @@ fn verdict(
     foreign: bool,
     request: &Request<'_>,
 ) -> Result<String, String> {
-    let statements = key.unwrap_or_default().iter().chain(identity);
-    if let Some(deny) = statements.clone().find(|report| applies(report, Effect::Deny)) {
+    let mut statements = key.unwrap_or_default().iter().chain(identity);
+    if let Some(deny) = statements.find(|report| applies(report, Effect::Deny)) {
         return Err(format!("{} denies it", deny.name()));
     }
     let by_identity = identity.iter().find(|report| applies(report, Effect::Allow));
     let Some(key) = key else {
-        return by_identity.map(allows).ok_or_else(|| nothing_allows(statements, request));
+        return by_identity.map(allows).ok_or_else(|| nothing_allows(identity, request));
     };
     let allow =
         |outcome| key.iter().find(|report| report.effect == Effect::Allow && report.outcome == outcome);
@@ -86,12 +86,18 @@ fn verdict(
         (Some(by_key), _, Some(by_identity)) | (None, Some(by_key), Some(by_identity)) => {
             Ok(format!("{} and {} allow it together", by_key.name(), by_identity.name()))
         }
+        // What fails by a condition came nearer than what only leaves it to others.
+        (None, Some(by_key), None) if nearest(identity).is_none() && nearest(key).is_some() => Err(format!(
+            "{} ({} leaves it to the identity policy, which does not allow it)",
+            nothing_allows(key, request),
+            by_key.name()
+        )),
         (Some(by_key), _, None) | (None, Some(by_key), None) => Err(format!(
             "{} leaves it to the identity policy: {}",
             by_key.name(),
-            nothing_allows(identity.iter(), request)
+            nothing_allows(identity, request)
         )),
-        (None, None, _) => Err(nothing_allows(key.iter(), request)),
+        (None, None, _) => Err(nothing_allows(key, request)),
     }
 }
 
@@ -104,11 +110,14 @@ fn allows(report: &StatementReport) -> String {
 }
 
 /// What came nearest: the first Allow that fails by its conditions alone.
-fn nothing_allows<'a>(reports: impl Iterator<Item = &'a StatementReport>, request: &Request<'_>) -> String {
-    let nearest = reports.filter(|report| report.effect == Effect::Allow).find_map(|report| {
+fn nearest(reports: &[StatementReport]) -> Option<(&StatementReport, &Mismatch)> {
+    reports.iter().filter(|report| report.effect == Effect::Allow).find_map(|report| {
         Some((report, report.mismatches.first().filter(|one| one.element.starts_with("Condition"))?))
-    });
-    match nearest {
+    })
+}
+
+fn nothing_allows(reports: &[StatementReport], request: &Request<'_>) -> String {
+    match nearest(reports) {
         Some((report, mismatch)) => format!("no statement allows it; {}: {mismatch}", report.name()),
         None => format!("no statement allows {} to this caller", unquoted(request.action)),
     }

@@ -1,17 +1,15 @@
 //! Whose request it is: SigV4 against the principals of the configuration.
 
 use std::collections::HashMap;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use getrandom::SysRng;
-use kms_protocol::sigv4::{Authorization, Request, Scope, SigV4Error, verify_session_token};
+use kms_protocol::sigv4::{self, Authorization, Request, Scope, SigV4Error, verify_session_token};
 use rand_core::TryRng;
 use zeroize::Zeroizing;
 
 use crate::principal::Principal;
 
-/// How far a request's clock may be from ours, in both directions: AWS's five minutes (IAM user guide, "Signature Version 4").
-pub const MAX_SKEW: Duration = Duration::from_secs(5 * 60);
 /// The service that requests are signed for.
 pub const SERVICE: &str = "kms";
 
@@ -73,7 +71,7 @@ impl Principals {
         let authorization = Authorization::of(request)?;
         let principal = self.by_key.get(authorization.access_key_id());
         let secret = principal.map_or(&self.nobody, |principal| &principal.secret);
-        let signed = authorization.verify(request, secret, scope, now, MAX_SKEW);
+        let signed = authorization.verify(request, secret, scope, now, sigv4::MAX_SKEW);
         let principal = principal.ok_or(SigV4Error::UnknownCredentials)?;
         signed?;
         verify_session_token(request, principal.session_token.as_ref().map(|token| token.as_str()))?;
@@ -83,6 +81,8 @@ impl Principals {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use kms_protocol::sigv4::{Credentials, sign};
 
     use super::*;

@@ -36,7 +36,7 @@ pub enum Root {
     File(PathBuf),
 }
 
-/// All that a service is made from. [`Config::until_restart`] says what of it a running service takes anew. Every path is absolute if the folder's is.
+/// All that a service is made from. [`Config::until_restart`] says what of it a running service does not take anew. Every path is absolute if the folder's is.
 #[derive(Debug)]
 pub struct Config {
     /// The region in ARNs, which requests are signed for.
@@ -84,15 +84,30 @@ impl Config {
     /// What takes effect at the next start alone. Everything else is read again at SIGHUP.
     #[must_use]
     pub fn until_restart(&self) -> UntilRestart {
+        // In full, so that a new setting has to be put on one side.
+        let Self {
+            region,
+            account,
+            database,
+            audit_log,
+            master_key,
+            tls,
+            endpoints,
+            limits,
+            roots: _,
+            max_document_age: _,
+            encoding: _,
+            principals: _,
+        } = self;
         UntilRestart([
-            ("region", self.region.clone()),
-            ("account", self.account.clone()),
-            ("database", format!("{:?}", self.database)),
-            ("audit_log", format!("{:?}", self.audit_log)),
-            ("master_key", format!("{:?}", self.master_key)),
-            ("tls", format!("{:?}", self.tls)),
-            ("listener", format!("{:?}", self.endpoints)),
-            ("limits", format!("{:?}", self.limits)),
+            ("region", region.clone()),
+            ("account", account.clone()),
+            ("database", format!("{database:?}")),
+            ("audit_log", format!("{audit_log:?}")),
+            ("master_key", format!("{master_key:?}")),
+            ("tls", format!("{tls:?}")),
+            ("listener", format!("{endpoints:?}")),
+            ("limits", format!("{limits:?}")),
         ])
     }
 

@@ -35,7 +35,7 @@ use crate::error::KmsError;
 use crate::operations::{Caller, Service};
 use notices::Notices;
 
-pub use authentication::{MAX_SKEW, Principals, PrincipalsError, SERVICE};
+pub use authentication::{Principals, PrincipalsError, SERVICE};
 pub use hardening::harden;
 pub use limits::Limits;
 pub use listeners::{Address, EnclaveEndpoint, Endpoint, ListenError};

@@ -88,12 +88,12 @@ pub enum SetupError {
 /// # Errors
 /// If there is something in its place, a wish cannot be fulfilled, or a file cannot be written.
 pub fn make(folder: &Path, wishes: &Wishes, now: SystemTime) -> Result<Added, SetupError> {
-    let failed = |action, path: &Path| {
-        let path = path.to_owned();
-        move |source| SetupError::Folder { action, path, source }
-    };
     let parent = folder.parent().ok_or_else(|| SetupError::Exists(folder.to_owned()))?;
-    fs::create_dir_all(parent).map_err(failed("make", parent))?;
+    fs::create_dir_all(parent).map_err(|source| SetupError::Folder {
+        action: "make",
+        path: parent.to_owned(),
+        source,
+    })?;
     if fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some()) || folder.is_file() {
         return Err(SetupError::Exists(folder.to_owned()));
     }
@@ -101,17 +101,17 @@ pub fn make(folder: &Path, wishes: &Wishes, now: SystemTime) -> Result<Added, Se
     let new = private_file::workplace(folder)?;
     let made = fill(new.path(), wishes, now)?;
     // Replaces an empty folder, and nothing else.
-    fs::rename(new.path(), folder).map_err(|error| match error.kind() {
+    private_file::rename(new.path(), folder).map_err(|error| match &error {
         // Another command was faster.
-        io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists => {
+        FileError::Io { source, .. }
+            if matches!(source.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists) =>
+        {
             SetupError::Exists(folder.to_owned())
         }
-        _ => failed("put into place", folder)(error),
+        _ => error.into(),
     })?;
     // There is nothing of that name any more.
     let _ = new.keep();
-    let entries = fs::File::open(parent).and_then(|parent| parent.sync_all());
-    entries.map_err(failed("write", parent))?;
     Ok(made)
 }
 

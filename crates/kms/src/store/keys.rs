@@ -9,9 +9,8 @@ use super::error::StoreError;
 use super::seal::{Fields, Row, Sealer, Sum};
 use super::{Change, Store, aliases, from_nanoseconds, limit, row_limit, to_nanoseconds};
 use crate::key::{KeyId, KeyMetadata, KeySpec, KeyState, KeyUsage};
+use crate::policy::MAX_POLICY_BYTES;
 
-/// Bytes of the longest policy: AWS's limit too (API reference, PutKeyPolicy).
-pub const MAX_POLICY_LEN: usize = 32 * 1024;
 /// Bytes of the longest description: AWS's 8192 characters (API reference, CreateKey), each of up to four bytes.
 pub const MAX_DESCRIPTION_LEN: usize = 4 * 8192;
 /// Bytes of the longest material: more than any kind of key has.
@@ -161,7 +160,7 @@ impl Store {
 impl RawKey {
     /// A row that is not sealed yet.
     fn new(metadata: &KeyMetadata, policy: &str) -> Result<Self, StoreError> {
-        limit("the policy", policy.len(), MAX_POLICY_LEN)?;
+        limit("the policy", policy.len(), MAX_POLICY_BYTES)?;
         limit("the description", metadata.description.len(), MAX_DESCRIPTION_LEN)?;
         let deletion = match metadata.state {
             KeyState::Enabled | KeyState::Disabled => None,

@@ -39,7 +39,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 pub use self::aliases::{Alias, MAX_ALIAS_LEN};
 pub use self::backup::{backup, backup_from};
 pub use self::error::StoreError;
-pub use self::keys::{MAX_DESCRIPTION_LEN, MAX_MATERIAL_LEN, MAX_POLICY_LEN, StoredKey};
+pub use self::keys::{MAX_DESCRIPTION_LEN, MAX_MATERIAL_LEN, StoredKey};
 pub use self::master_key::{MasterKey, MasterKeyError, MasterKeySource};
 pub use self::private_file::FileError;
 pub use self::rotate::{Rotated, rotate};

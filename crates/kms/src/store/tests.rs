@@ -250,7 +250,7 @@ fn the_longest_values_are_kept_and_longer_ones_refused() {
     let place = Place::new();
     let store = place.open();
     let longest = KeyMetadata { description: "d".repeat(MAX_DESCRIPTION_LEN), ..metadata("") };
-    let policy = "p".repeat(MAX_POLICY_LEN);
+    let policy = "p".repeat(crate::policy::MAX_POLICY_BYTES);
     store.insert_key(&longest, &policy, &[0; MAX_MATERIAL_LEN]).unwrap();
     let name = "a".repeat(MAX_ALIAS_LEN);
     store.create_alias(&name, &longest.id, now()).unwrap();

@@ -56,6 +56,22 @@ fn a_deny_and_an_allow_are_named() {
 }
 
 #[test]
+fn a_condition_that_fails_comes_before_what_is_left_to_the_callers_policy() {
+    let key = several(&[
+        statement(json!({"Sid": "Account", "Principal": {"AWS": "123456789012"}})),
+        statement(json!({"Sid": "App", "Condition": {"StringEquals": {IMAGE: register('a')}}})),
+    ]);
+    let (a, zeros) = (register('a'), register('0'));
+    assert_eq!(
+        decrypt().pcr(0, '0').decide(&key).reason(),
+        format!(
+            "no statement allows it; key policy, Statement[1] \"App\": Condition StringEquals {IMAGE}: expected \"{a}\", presented \
+             \"{zeros}\" (key policy, Statement[0] \"Account\" leaves it to the identity policy, which does not allow it)"
+        )
+    );
+}
+
+#[test]
 fn what_is_left_to_the_callers_policy_is_told() {
     let key = one(json!({"Principal": {"AWS": "123456789012"}}));
     let identity = one(json!({"Principal": null, "Condition": {"StringEquals": {IMAGE: register('a')}}}));

@@ -21,9 +21,6 @@ const TARGET: &str = "x-amz-target";
 /// Longest name of an operation; the longest that KMS has is half of it.
 const MAX_OPERATION: usize = 64;
 
-/// How old a signature may be: what AWS allows. The clock is the same, but programs may sign long before they send.
-const MAX_SKEW: Duration = Duration::from_secs(5 * 60);
-
 /// A request of the KMS API.
 #[derive(Debug)]
 pub(super) struct ApiRequest {
@@ -60,7 +57,7 @@ impl ApiRequest {
     pub(super) fn verify(&self, secret: &str, now: SystemTime) -> Result<(), Fault> {
         let scope = Scope { region: self.region().to_owned(), service: SERVICE.to_owned() };
         signed(&self.headers, &self.body, |request| {
-            self.authorization.verify(request, secret, &scope, now, MAX_SKEW)
+            self.authorization.verify(request, secret, &scope, now, sigv4::MAX_SKEW)
         })?;
         Ok(())
     }
