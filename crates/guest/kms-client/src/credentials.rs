@@ -22,7 +22,7 @@ use zeroize::Zeroizing;
 use crate::route::Route;
 
 /// How long the host may take, unless told otherwise.
-pub const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
 /// New ones are asked for when the old ones are good for less than this.
 const MARGIN: Duration = Duration::from_secs(5 * 60);

@@ -3,34 +3,32 @@
 //! Credentials say who asks. They open nothing without a document of the right image: that is why the host may give them. Their form is
 //! that of [`kms_protocol::credentials`]; nothing else is given, so that a wrong file, such as one with a key, stays here.
 
+use core::convert::Infallible;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use kms_protocol::credentials::{self, MAX_LEN};
 use thiserror::Error;
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use super::listeners::{Accepted, Listener};
+use super::notices::{Notice, Notices};
+use super::running::{ACCEPT_PAUSE, Signals, readable};
 use super::{EnclaveEndpoint, Endpoint, ListenError};
 use crate::store::{FileError, private_file};
 
 /// Connections at once; one more is closed at once. The helper in an enclave makes one, once in a while.
-pub const MAX_CONNECTIONS: usize = 8;
+const MAX_CONNECTIONS: usize = 8;
 /// How long the enclave may take to read what it is given.
-pub const GIVE_LIMIT: Duration = Duration::from_secs(10);
-/// How often it is told that something was not given: an enclave that asks again and again must not fill a disk.
-const TELL_INTERVAL: Duration = Duration::from_secs(1);
-/// How long nothing is accepted when the system has no descriptor or memory for a connection.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+const GIVE_LIMIT: Duration = Duration::from_secs(10);
 
 /// Why there is nothing to give. Advice stands behind a semicolon.
 #[derive(Debug, Error)]
@@ -100,7 +98,7 @@ pub struct Giver {
     runtime: Runtime,
     listener: Listener,
     ended: Option<AsyncFd<OwnedFd>>,
-    signals: [Signal; 3],
+    signals: Signals,
     desk: Arc<Desk>,
 }
 
@@ -125,13 +123,7 @@ impl Giver {
             .build()
             .map_err(GiveError::Setup)?;
         let context = runtime.enter();
-        let kinds = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()];
-        let [end, interrupt, hang_up] = kinds.map(signal);
-        let signals = [
-            end.map_err(GiveError::Setup)?,
-            interrupt.map_err(GiveError::Setup)?,
-            hang_up.map_err(GiveError::Setup)?,
-        ];
+        let signals = Signals::new().map_err(GiveError::Setup)?;
         let mut listener = Listener::bind(Endpoint::Enclave(enclave))?;
         let ended = listener.take_ended();
         drop(context);
@@ -141,21 +133,13 @@ impl Giver {
     /// Gives to whoever asks, until the enclave has ended or a signal says to end.
     #[must_use]
     pub fn run(self) -> End {
-        let Self { runtime, mut listener, ended, signals: [mut end, mut interrupt, mut hang_up], desk } =
-            self;
+        let Self { runtime, mut listener, ended, mut signals, desk } = self;
         let end = runtime.block_on(async {
-            let gone = async {
-                match &ended {
-                    Some(ended) => drop(ended.readable().await),
-                    None => std::future::pending().await,
-                }
-            };
             tokio::select! {
-                () = desk.serve(&mut listener) => End::Enclave,
-                () = gone => End::Enclave,
-                _ = end.recv() => End::Signal,
-                _ = interrupt.recv() => End::Signal,
-                _ = hang_up.recv() => End::Signal,
+                never = desk.serve(&mut listener) => match never {},
+                () = readable(ended) => End::Enclave,
+                // There is nothing to read again: the file is read for each connection.
+                _ = signals.next() => End::Signal,
             }
         });
         // Who has not got all of it yet has no JSON, and asks again.
@@ -171,17 +155,17 @@ struct Desk {
     file: CredentialsFile,
     places: Arc<Semaphore>,
     give_limit: Duration,
-    told: Mutex<Option<Instant>>,
+    notices: Notices,
 }
 
 impl Desk {
     fn new(file: CredentialsFile) -> Self {
         let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        Self { file, places, give_limit: GIVE_LIMIT, told: Mutex::default() }
+        Self { file, places, give_limit: GIVE_LIMIT, notices: Notices::default() }
     }
 
     /// For ever.
-    async fn serve(self: &Arc<Self>, listener: &mut Listener) {
+    async fn serve(self: &Arc<Self>, listener: &mut Listener) -> Infallible {
         loop {
             let stream = match listener.accept().await {
                 Ok(Accepted::Unix(stream, _)) => stream,
@@ -226,11 +210,7 @@ impl Desk {
     }
 
     fn tell(&self, why: &dyn core::fmt::Display) {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.is_none_or(|told| told.elapsed() >= TELL_INTERVAL) {
-            *told = Some(Instant::now());
-            tracing::warn!("gave no credentials: {why}");
-        }
+        self.notices.tell(&Notice::NotGiven { why: why.to_string() });
     }
 }
 

@@ -36,6 +36,11 @@ pub(super) enum Notice {
         /// The system's error.
         why: String,
     },
+    /// An enclave asked for credentials and got none.
+    NotGiven {
+        /// Why.
+        why: String,
+    },
     /// The enclave of a listener has ended, and the listener with it.
     EnclaveEnded {
         /// The listener.
@@ -82,6 +87,7 @@ impl fmt::Display for Notice {
             Self::NotAccepted { listener, why } => {
                 write!(f, "could not accept a connection to {listener}: {why}")
             }
+            Self::NotGiven { why } => write!(f, "gave no credentials: {why}"),
             Self::EnclaveEnded { listener } => write!(f, "{listener} has ended; no longer listening there"),
             Self::HouseNotKept { why } => {
                 write!(f, "keys whose deletion is due could not be destroyed: {why}")
@@ -128,7 +134,8 @@ impl Notices {
             }
             Notice::Unauthenticated { .. }
             | Notice::TooManyConnections { .. }
-            | Notice::NotAccepted { .. } => match self.turn(Instant::now()) {
+            | Notice::NotAccepted { .. }
+            | Notice::NotGiven { .. } => match self.turn(Instant::now()) {
                 None => {}
                 Some(0) => tracing::warn!("{notice}"),
                 Some(omitted) => tracing::warn!("{notice} ({omitted} notices omitted before)"),

@@ -30,7 +30,7 @@ const IO_THREADS: usize = 2;
 /// How often [`Operations::housekeeping`] is called.
 const HOUSEKEEPING: Duration = Duration::from_secs(60);
 /// How long a listener waits when the system has no descriptor or memory for a connection.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// What a service is made of.
 pub struct Settings {
@@ -87,7 +87,9 @@ pub struct Server {
     addresses: Vec<Address>,
 }
 
-struct Signals {
+/// Those that end a service, and the one that makes it read its configuration again.
+#[derive(Debug)]
+pub(super) struct Signals {
     end: Signal,
     interrupt: Signal,
     reload: Signal,
@@ -261,13 +263,14 @@ async fn all(tasks: &mut JoinSet<()>) {
     while tasks.join_next().await.is_some() {}
 }
 
-enum Next {
+/// What a signal asks for.
+pub(super) enum Next {
     Reload,
     End,
 }
 
 impl Signals {
-    fn new() -> io::Result<Self> {
+    pub(super) fn new() -> io::Result<Self> {
         Ok(Self {
             end: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
@@ -275,7 +278,7 @@ impl Signals {
         })
     }
 
-    async fn next(&mut self) -> Next {
+    pub(super) async fn next(&mut self) -> Next {
         tokio::select! {
             _ = self.end.recv() => Next::End,
             _ = self.interrupt.recv() => Next::End,
@@ -358,7 +361,7 @@ impl Door {
 }
 
 /// Waits until a descriptor is readable; for ever if there is none.
-async fn readable(descriptor: Option<AsyncFd<OwnedFd>>) {
+pub(super) async fn readable(descriptor: Option<AsyncFd<OwnedFd>>) {
     match descriptor {
         Some(descriptor) => drop(descriptor.readable().await),
         None => std::future::pending().await,
