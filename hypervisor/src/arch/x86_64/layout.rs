@@ -35,8 +35,8 @@ pub const VIDEO_HOLE: u64 = 0xA_0000;
 /// ACPI tables. The RSDP is at this address: kernels that predate `acpi_rsdp_addr` find it by searching from here
 /// (ACPI 6.5 section 5.2.5.1).
 pub const ACPI_TABLES: u64 = 0xE_0000;
-/// MP table, and the end of the area for ACPI tables: the last of the places where kernels search for it (MP specification 1.4
-/// chapter 4), and the first 16 bytes of it.
+/// MP table, and the end of the area for ACPI tables. It begins the last of the areas that kernels search for it (MP specification
+/// 1.4 chapter 4).
 pub const MP_TABLE: u32 = 0xF_0000;
 /// Where memory for kernels begins.
 pub const HIGH_MEMORY: u64 = 0x10_0000;
@@ -107,6 +107,11 @@ pub const fn virtio_mmio_address(index: u32) -> u64 {
 #[must_use]
 pub const fn virtio_mmio_interrupt(index: u32) -> u32 {
     VIRTIO_MMIO_INTERRUPT + index
+}
+
+/// The interrupts of all devices, each at the I/O APIC's input of the same number. There are no others.
+pub fn device_interrupts() -> impl Iterator<Item = u32> {
+    core::iter::once(COM1_INTERRUPT).chain((0..VIRTIO_MMIO_DEVICES).map(virtio_mmio_interrupt))
 }
 
 // The areas must not run into each other, and every interrupt must be one that needs no override in the MADT.

@@ -6,9 +6,7 @@
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 use super::boot::BootError;
-use super::layout::{
-    COM1_INTERRUPT, IO_APIC, LOCAL_APIC, MAX_VCPUS, MP_TABLE, VIRTIO_MMIO_DEVICES, virtio_mmio_interrupt,
-};
+use super::layout::{IO_APIC, LOCAL_APIC, MAX_VCPUS, MP_TABLE, device_interrupts};
 
 /// Bytes of the floating pointer structure (section 4.1). The table follows it.
 const POINTER_LENGTH: u32 = 16;
@@ -60,9 +58,8 @@ fn table(vcpus: u32) -> Result<Vec<u8>, BootError> {
     let mut entries: Vec<Vec<u8>> = (0..count).map(processor).collect();
     entries.push([&[BUS, ISA][..], b"ISA   "].concat());
     entries.push([&[IO_APIC_ENTRY, io_apic, IO_APIC_VERSION, ENABLED][..], &IO_APIC.to_le_bytes()].concat());
-    let wired = core::iter::once(COM1_INTERRUPT).chain((0..VIRTIO_MMIO_DEVICES).map(virtio_mmio_interrupt));
     // Below 16: layout.rs asserts it.
-    entries.extend(wired.filter_map(|number| u8::try_from(number).ok()).map(|number| {
+    entries.extend(device_interrupts().filter_map(|number| u8::try_from(number).ok()).map(|number| {
         // An ordinary interrupt, polarity and trigger as the bus has them, at the I/O APIC's input of the same number.
         vec![INTERRUPT, 0, 0, 0, ISA, number, io_apic, number]
     }));

@@ -10,7 +10,7 @@ use kvm_bindings::{
 };
 use kvm_ioctls::VmFd;
 
-use super::layout::{COM1_INTERRUPT, KVM_IDENTITY_MAP, KVM_TSS, VIRTIO_MMIO_DEVICES, virtio_mmio_interrupt};
+use super::layout::{KVM_IDENTITY_MAP, KVM_TSS, device_interrupts};
 use super::msrs;
 use super::processor::ProcessorError;
 
@@ -32,8 +32,7 @@ pub fn prepare(vm: &VmFd) -> Result<(), ProcessorError> {
 
 /// Connects the devices' interrupts, and nothing else, to the I/O APIC's inputs of the same number.
 fn route_interrupts(vm: &VmFd) -> Result<(), ProcessorError> {
-    let numbers = core::iter::once(COM1_INTERRUPT).chain((0..VIRTIO_MMIO_DEVICES).map(virtio_mmio_interrupt));
-    let entries: Vec<_> = numbers
+    let entries: Vec<_> = device_interrupts()
         .map(|number| kvm_irq_routing_entry {
             gsi: number,
             type_: KVM_IRQ_ROUTING_IRQCHIP,
